@@ -1,0 +1,41 @@
+# Serin's two commands are `make demo` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export SERIN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/serin
+UV_VERSION := 0.13.9
+UV_HOME := $(SERIN_CACHE)/tools/uv-$(UV_VERSION)
+UV := $(UV_HOME)/bin/uv
+VENV := .venv
+PY := $(VENV)/bin/python
+DEVCLUSTER := PYTHONPATH=devcluster/src python3 -m serin_devcluster
+
+-include devcluster/cluster.mk
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+$(UV):
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv)
+	@rm -rf $(UV_HOME).new && python3 -m venv $(UV_HOME).new && $(UV_HOME).new/bin/python -m pip install -q uv==$(UV_VERSION)
+	@rm -rf $(UV_HOME) && mkdir -p $(UV_HOME)/bin && cp $(UV_HOME).new/bin/uv $(UV_HOME)/bin/uv.new && mv $(UV_HOME)/bin/uv.new $(UV) && rm -rf $(UV_HOME).new
+
+$(VENV)/.synced: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync -q --frozen --python "$$(command -v python3)" && touch $@
+
+.PHONY: venv
+venv: $(VENV)/.synced ## the developer's virtual environment, from the lock
+
+.PHONY: check
+check: venv ## format, lint, types, import contracts and unit tests: under a minute
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
+	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports
+	@$(PY) -m pytest -q tests/unit
+
+.PHONY: format
+format: venv ## rewrite the code in the project's format
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .

@@ -1,0 +1,110 @@
+"""Building blocks of the API models: camelCase names, list types and CEL rules that reach the CRD schema.
+
+Not here: the objects themselves (`v1alpha1.py`) and the translation into a CRD (`crd.py`).
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+VALIDATIONS = "x-kubernetes-validations"
+
+
+class ApiModel(BaseModel):
+    """A piece of an object. Unknown fields are ignored here: the apiserver prunes or refuses them, and an older
+    operator must be able to read an object of a newer schema."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def manifest(self) -> dict[str, Any]:
+        """This object as the apiserver wants it: camelCase, absent fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def rule(expression: str, message: str, **extra: str) -> dict[str, str]:
+    """One CEL rule (https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/)."""
+    return {"rule": expression, "message": message, **extra}
+
+
+def rules(*found: dict[str, str]) -> ConfigDict:
+    """The model config that puts CEL rules into the schema of a whole object."""
+    return ConfigDict(json_schema_extra={VALIDATIONS: list(found)})
+
+
+def field_rules(found: Iterable[dict[str, str]], **schema: Any) -> dict[str, Any]:
+    """Schema extras that put CEL rules on one field."""
+    return {VALIDATIONS: list(found), **schema}
+
+
+def list_map(key: str, max_items: int, **schema: Any) -> Any:
+    """Schema extras of a list that server-side apply merges by `key`."""
+    return Field(
+        max_length=max_items,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key], **schema},
+    )
+
+
+_DECIMAL = r"^-?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][-+]?[0-9]+)?$"
+
+
+def decimal(what: str, condition: str, example: str) -> Any:
+    """A decimal number written as a string (the Kubernetes API has no floats), checked by CEL at apply time."""
+    message = f'{what}, in quotes, such as "{example}"'
+    return Field(
+        max_length=32,
+        json_schema_extra=field_rules([rule(f"self.matches('{_DECIMAL}') && ({condition})", message)]),
+    )
+
+
+_CLAIM = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_PATH = "(/[A-Za-z0-9._@+=-]+)*/?"
+
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=63,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                    "a name has at most 63 lower-case letters, digits and dashes, and begins and ends with one of"
+                    " the first two",
+                )
+            ]
+        ),
+    ),
+]
+
+PvcUri = Annotated[
+    str,
+    Field(
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..')",
+                    "uri must be pvc://<claim>/<path> (a PersistentVolumeClaim of the same namespace), without '..'",
+                )
+            ]
+        ),
+    ),
+]
+
+ModelUri = Annotated[
+    str,
+    Field(
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"(self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..'))"
+                    " || self.matches('^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._-]+)?$')",
+                    "uri must be pvc://<claim>/<path> or hf://<organisation>/<model>[@<revision>]",
+                )
+            ]
+        ),
+    ),
+]

@@ -1,0 +1,696 @@
+"""The objects of group serin.dev, version v1alpha1. The CRDs in `crds/` are generated from here (`make generate`).
+
+A field stands here only when something acts on it. Not here: decisions, defaults that depend on the cluster.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from serin_operator.api.base import ApiModel, ModelUri, Name, PvcUri, decimal, field_rules, list_map, rule, rules
+
+GROUP = "serin.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+Text = Annotated[str, Field(max_length=4096)]
+Preserved = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+Dropout = Annotated[
+    str,
+    decimal("dropout is a number from 0 up to, not including, 1", "double(self) >= 0.0 && double(self) < 1.0", "0.05"),
+]
+LearningRate = Annotated[
+    str, decimal("learningRate is a number above 0, at most 1", "double(self) > 0.0 && double(self) <= 1.0", "2e-4")
+]
+WarmupRatio = Annotated[
+    str, decimal("warmupRatio is a number from 0 to 1", "double(self) >= 0.0 && double(self) <= 1.0", "0.03")
+]
+NonNegativeDecimal = Annotated[str, decimal("this is a number of at least 0", "double(self) >= 0.0", "0.02")]
+PositiveDecimal = Annotated[str, decimal("this is a number above 0", "double(self) > 0.0", "1.0")]
+Decimal = Annotated[str, decimal("this is a decimal number", "true", "0.35")]
+
+
+# --- shared -------------------------------------------------------------------------------------------------------
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """A condition as Kubernetes' API conventions describe it (metav1.Condition)."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: ConditionStatus
+    reason: Annotated[str, Field(min_length=1, max_length=64)]
+    message: Text = ""
+    last_transition_time: datetime
+    observed_generation: int | None = None
+
+
+class ObjectMeta(ApiModel):
+    """What the operator reads of an object's metadata."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+class LocalRef(ApiModel):
+    """An object of the same namespace, by name."""
+
+    name: Name
+
+
+class Resources(ApiModel):
+    """CPU, memory and accelerators of one pod, as in a container's `resources`."""
+
+    limits: Annotated[dict[str, int | str], Field(max_length=16)] | None = None
+    requests: Annotated[dict[str, int | str], Field(max_length=16)] | None = None
+
+
+# --- FineTuneJob --------------------------------------------------------------------------------------------------
+
+
+class ModelSource(ApiModel):
+    """The model to start from: safetensors on a volume, or on the Hugging Face hub."""
+
+    uri: ModelUri
+
+
+class DataSource(ApiModel):
+    """A JSON Lines file (.jsonl or .jsonl.gz) of messages, prompt/completion, input/output or text rows."""
+
+    name: Name
+    uri: PvcUri
+
+
+class Split(ApiModel):
+    """How rows are divided, at random, with a seed. The test part is never seen by training."""
+
+    model_config = rules(
+        rule(
+            "self.trainPercent + self.validationPercent + self.testPercent == 100",
+            "trainPercent, validationPercent and testPercent must add up to 100",
+        )
+    )
+
+    train_percent: Annotated[int, Field(ge=1, le=100)] = 80
+    validation_percent: Annotated[int, Field(ge=0, le=99)] = 10
+    test_percent: Annotated[int, Field(ge=0, le=99)] = 10
+    seed: Annotated[int, Field(ge=0, le=4294967295)] = 7
+
+
+class RowEnding(StrEnum):
+    """EndOfSequence ends each row with the model's end token; Newline makes rows the lines of a running text."""
+
+    END_OF_SEQUENCE = "EndOfSequence"
+    NEWLINE = "Newline"
+
+
+class Data(ApiModel):
+    """What to learn from."""
+
+    train: Annotated[list[DataSource], list_map("name", 32), Field(min_length=1)]
+    split: Split = Split()
+    row_ending: RowEnding = RowEnding.END_OF_SEQUENCE
+
+
+class MethodType(StrEnum):
+    FULL = "Full"
+    LORA = "LoRA"
+
+
+class Lora(ApiModel):
+    """Low-rank adaptation (Hu et al., arXiv 2106.09685)."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    alpha: Annotated[int, Field(ge=1, le=1024)] = 32
+    target_modules: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=128)]],
+        Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = ["q_proj", "v_proj"]
+    dropout: Dropout = "0.0"
+
+
+class Method(ApiModel):
+    """Which parameters are trained."""
+
+    model_config = rules(
+        rule("self.type == 'LoRA' || !has(self.lora)", "lora may be given only when type is LoRA"),
+    )
+
+    type: MethodType = MethodType.FULL
+    lora: Lora | None = None
+
+
+class Scheduler(StrEnum):
+    COSINE = "Cosine"
+    LINEAR = "Linear"
+    CONSTANT = "Constant"
+
+
+class Hyperparameters(ApiModel):
+    """How the optimiser walks. `batchSize` is per process; the global batch is batchSize x processes x accumulation."""
+
+    learning_rate: LearningRate = "2e-4"
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    scheduler: Scheduler = Scheduler.COSINE
+    warmup_ratio: WarmupRatio = "0.03"
+    weight_decay: NonNegativeDecimal = "0.0"
+    max_gradient_norm: PositiveDecimal = "1.0"
+    max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 512
+    save_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    seed: Annotated[int, Field(ge=0, le=4294967295)] = 7
+
+
+class DeepSpeed(ApiModel):
+    """ZeRO stage (Rajbhandari et al., arXiv 1910.02054)."""
+
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+
+
+class Distribution(ApiModel):
+    """How many pods train, with how many processes in each, and what each pod may use."""
+
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    processes_per_node: Annotated[int, Field(ge=1, le=64)] = 1
+    deepspeed: DeepSpeed = DeepSpeed()
+    resources: Resources = Resources()
+    max_restarts: Annotated[int, Field(ge=0, le=100)] = 2
+
+
+class Artifacts(ApiModel):
+    """Where data, checkpoints, models and reports are written."""
+
+    uri: PvcUri
+
+
+class Rollout(ApiModel):
+    """The service that gets the model once the gates pass. Without it the job only produces a model."""
+
+    model_service_ref: LocalRef
+
+
+class FineTuneJobSpec(ApiModel):
+    """Base model + data + method -> a candidate model for a ModelService."""
+
+    model_config = rules(
+        rule(
+            "!has(self.rollout) || (has(self.gates) && size(self.gates) > 0)",
+            "rollout needs at least one gate in spec.gates: a model that nobody measured is not rolled out",
+        )
+    )
+
+    base_model: ModelSource
+    data: Data
+    method: Method = Method()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    distribution: Distribution = Distribution()
+    artifacts: Artifacts
+    gates: Annotated[list[LocalRef], list_map("name", 16)] = []
+    rollout: Rollout | None = None
+
+
+class StageName(StrEnum):
+    PREPARE = "Prepare"
+    TRAIN = "Train"
+    CONSOLIDATE = "Consolidate"
+    EVALUATE = "Evaluate"
+
+
+class StageOutcome(StrEnum):
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class StageStatus(ApiModel):
+    """What is known of one stage under its current key: the journal that outlives pods and restarts."""
+
+    name: StageName
+    key: str
+    attempt: int = 1
+    restarts: int = 0
+    outcome: StageOutcome
+    reason: str = ""
+    message: Text = ""
+    started_at: datetime
+    finished_at: datetime | None = None
+    retry_at: datetime | None = None
+    output: Preserved = Field(default_factory=dict)
+
+
+class Progress(ApiModel):
+    """How far the running training is; numbers that are not whole are strings."""
+
+    step: int
+    total_steps: int
+    percent: int
+    eta_seconds: int | None = None
+    train_loss: str | None = None
+    eval_loss: str | None = None
+    tokens_per_second: int | None = None
+
+
+class Verdict(StrEnum):
+    """Passed; Failed; Inconclusive (within noise, or too few samples); Error (could not measure)."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    ERROR = "Error"
+
+
+class RequirementVerdict(ApiModel):
+    """One requirement, judged, with the sentence that says why."""
+
+    name: str
+    source: str
+    verdict: Verdict
+    message: Text
+
+
+class GateStatus(ApiModel):
+    """The verdict over all gates and policies, and what was judged."""
+
+    verdict: Verdict
+    key: str
+    message: Text
+    requirements: Annotated[list[RequirementVerdict], Field(max_length=256)] = []
+
+
+class FineTuneJobStatus(ApiModel):
+    observed_generation: int | None = None
+    state: str | None = None
+    message: Text | None = None
+    conditions: Annotated[list[Condition], list_map("type", 32)] = []
+    stages: Annotated[list[StageStatus], list_map("name", 8)] = []
+    progress: Progress | None = None
+    gate: GateStatus | None = None
+    model_digest: str | None = None
+    revision: str | None = None
+
+
+class FineTuneJob(ApiModel):
+    """A fine-tune, from data to a candidate model for a ModelService."""
+
+    metadata: ObjectMeta
+    spec: FineTuneJobSpec
+    status: FineTuneJobStatus = FineTuneJobStatus()
+
+
+# --- gates and policies -------------------------------------------------------------------------------------------
+
+
+class Metric(StrEnum):
+    PERPLEXITY = "Perplexity"
+    CROSS_ENTROPY = "CrossEntropy"
+    TOKEN_ACCURACY = "TokenAccuracy"
+    EXACT_MATCH = "ExactMatch"
+    ROUGE_L = "RougeL"
+
+
+class Dataset(ApiModel):
+    uri: PvcUri
+
+
+class Suite(ApiModel):
+    """Rows with known answers, and what is measured on them."""
+
+    name: Name
+    dataset: Dataset
+    metrics: Annotated[
+        list[Metric], Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ]
+    max_examples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=8)] = []
+
+
+class ComparedTo(StrEnum):
+    BASE = "Base"
+    INCUMBENT = "Incumbent"
+
+
+_BOUND_OR_COMPARISON = rule(
+    "has(self.min) || has(self.max) || has(self.comparedTo)",
+    "a requirement needs min, max or comparedTo: without one of them it would always pass",
+)
+_ONE_KIND = rule(
+    "!(has(self.comparedTo) && (has(self.min) || has(self.max)))",
+    "min and max are bounds of the score itself and cannot stand beside comparedTo; write two requirements",
+)
+_COMPARISON_MARGIN = rule(
+    "has(self.comparedTo) == (has(self.maxRegression) || has(self.minImprovement))"
+    " && !(has(self.maxRegression) && has(self.minImprovement))",
+    "comparedTo needs exactly one of maxRegression and minImprovement, and those need comparedTo",
+)
+
+Confidence = Annotated[int, Field(ge=50, le=99)]
+
+
+class Requirement(ApiModel):
+    """What a score must show. `metric` is `<suite>/<Metric>`."""
+
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _COMPARISON_MARGIN)
+
+    name: Name
+    metric: Annotated[
+        str,
+        Field(
+            max_length=128,
+            json_schema_extra=field_rules(
+                [
+                    rule(
+                        "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?/"
+                        "(Perplexity|CrossEntropy|TokenAccuracy|ExactMatch|RougeL)$')",
+                        "metric must be <suite>/<Metric>, such as heldout/RougeL; Metric is one of Perplexity,"
+                        " CrossEntropy, TokenAccuracy, ExactMatch, RougeL",
+                    )
+                ]
+            ),
+        ),
+    ]
+    min: Decimal | None = None
+    max: Decimal | None = None
+    compared_to: ComparedTo | None = None
+    max_regression: NonNegativeDecimal | None = None
+    min_improvement: NonNegativeDecimal | None = None
+    confidence_percent: Confidence = 95
+
+
+class EvalGateSpec(ApiModel):
+    """What a candidate must show before it gets traffic. Every requirement must pass."""
+
+    model_config = rules(
+        rule(
+            "self.requirements.all(r, self.suites.exists(s, r.metric.startsWith(s.name + '/') &&"
+            " s.metrics.exists(m, r.metric == s.name + '/' + m)))",
+            "every requirement's metric must be <suite>/<Metric> of a suite of this gate that lists the metric",
+        )
+    )
+
+    suites: Annotated[list[Suite], list_map("name", 16), Field(min_length=1)]
+    requirements: Annotated[list[Requirement], list_map("name", 32), Field(min_length=1)]
+
+
+class EvalGate(ApiModel):
+    """What a candidate of this namespace must show."""
+
+    metadata: ObjectMeta
+    spec: EvalGateSpec
+
+
+class PolicyMode(StrEnum):
+    ENFORCE = "Enforce"
+    AUDIT = "Audit"
+
+
+class NamespaceSelector(ApiModel):
+    """Namespaces by their labels; an empty selector is every namespace."""
+
+    match_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+
+
+class PolicyRequirement(ApiModel):
+    """A requirement on a metric, on every suite that measures it; at least one suite must."""
+
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _COMPARISON_MARGIN)
+
+    name: Name
+    metric: Metric
+    min: Decimal | None = None
+    max: Decimal | None = None
+    compared_to: ComparedTo | None = None
+    max_regression: NonNegativeDecimal | None = None
+    min_improvement: NonNegativeDecimal | None = None
+    confidence_percent: Confidence = 95
+
+
+class ClusterEvalPolicySpec(ApiModel):
+    """What every model of the selected namespaces must show, beside its own gates. It only adds."""
+
+    mode: PolicyMode = PolicyMode.ENFORCE
+    namespace_selector: NamespaceSelector = NamespaceSelector()
+    requirements: Annotated[list[PolicyRequirement], list_map("name", 32), Field(min_length=1)]
+
+
+class ClusterEvalPolicy(ApiModel):
+    """The platform team's requirements for every model of the cluster."""
+
+    metadata: ObjectMeta
+    spec: ClusterEvalPolicySpec
+
+
+# --- ModelService -------------------------------------------------------------------------------------------------
+
+
+class Engine(StrEnum):
+    CPU = "CPU"
+
+
+class Runtime(ApiModel):
+    """What serves the model. CPU is Serin's own small OpenAI-compatible server."""
+
+    engine: Engine
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    resources: Resources = Resources()
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+
+
+class TrafficProvider(StrEnum):
+    GATEWAY_API = "GatewayAPI"
+
+
+class GatewayRef(ApiModel):
+    """The Gateway that the platform team runs; it must allow routes from this namespace."""
+
+    name: Name
+    namespace: Name
+
+
+class Traffic(ApiModel):
+    provider: TrafficProvider
+    gateway_ref: GatewayRef
+    hostnames: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=253)]],
+        Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ]
+
+
+class Slo(ApiModel):
+    """A bound on a PromQL query. `{{namespace}}`, `{{service}}`, `{{revision}}` and `{{stable}}` are filled in."""
+
+    model_config = rules(
+        rule("has(self.min) || has(self.max)", "an SLO needs min or max: without a bound it would always pass"),
+    )
+
+    name: Name
+    source: Name = "default"
+    query: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            json_schema_extra=field_rules(
+                [
+                    rule(
+                        "self.contains('{{revision}}')",
+                        "query must contain {{revision}}: otherwise it would judge all revisions together",
+                    )
+                ]
+            ),
+        ),
+    ]
+    min: Decimal | None = None
+    max: Decimal | None = None
+
+
+class CanaryStep(ApiModel):
+    """A share of the traffic, held for a time."""
+
+    weight_percent: Annotated[int, Field(ge=1, le=100)]
+    hold_seconds: Annotated[int, Field(ge=0, le=604800)] = 60
+
+
+class Canary(ApiModel):
+    """How a candidate earns its traffic."""
+
+    steps: Annotated[
+        list[CanaryStep],
+        Field(
+            min_length=1,
+            max_length=32,
+            json_schema_extra=field_rules(
+                [
+                    rule("self[size(self) - 1].weightPercent == 100", "the last step must have weightPercent 100"),
+                    rule(
+                        "self.all(a, self.filter(b, b.weightPercent == a.weightPercent).size() == 1) &&"
+                        " self.map(s, s.weightPercent).isSorted()",
+                        "weightPercent must rise from step to step",
+                    ),
+                ],
+                **{"x-kubernetes-list-type": "atomic"},
+            ),
+        ),
+    ] = [
+        CanaryStep(weight_percent=5, hold_seconds=300),
+        CanaryStep(weight_percent=25, hold_seconds=600),
+        CanaryStep(weight_percent=100, hold_seconds=600),
+    ]
+    min_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 600
+
+
+class ModelServiceSpec(ApiModel):
+    """A served model: what runs it, how traffic reaches it, what must hold, and how a candidate is let in."""
+
+    runtime: Runtime
+    traffic: Traffic
+    slos: Annotated[list[Slo], list_map("name", 32), Field(min_length=1)]
+    canary: Canary = Canary()
+
+
+class SloStatus(ApiModel):
+    """The last look at one SLO."""
+
+    name: str
+    verdict: Verdict
+    value: str | None = None
+    message: Text = ""
+
+
+class StableStatus(ApiModel):
+    """What users get now."""
+
+    revision: str
+    digest: str
+    since: datetime
+
+
+class CandidateStatus(ApiModel):
+    """The revision on its way in. `stepStartedAt` is when the route was first seen with this step's weight."""
+
+    revision: str
+    digest: str
+    step: int
+    since: datetime
+    step_started_at: datetime | None = None
+
+
+class ModelServiceStatus(ApiModel):
+    observed_generation: int | None = None
+    state: str | None = None
+    message: Text | None = None
+    conditions: Annotated[list[Condition], list_map("type", 32)] = []
+    stable: StableStatus | None = None
+    candidate: CandidateStatus | None = None
+    canary_percent: int | None = None
+    slos: Annotated[list[SloStatus], list_map("name", 32)] = []
+
+
+class ModelService(ApiModel):
+    """A model served to users, kept good by canaries and rollbacks."""
+
+    metadata: ObjectMeta
+    spec: ModelServiceSpec
+    status: ModelServiceStatus = ModelServiceStatus()
+
+
+# --- ModelRevision ------------------------------------------------------------------------------------------------
+
+
+class JobRef(ApiModel):
+    """The job that made a revision; it may be gone."""
+
+    name: str
+    uid: str
+
+
+class ModelArtifact(ApiModel):
+    """Where the model lies and what it is: the digest of its manifest."""
+
+    uri: str
+    digest: str
+
+
+class Lineage(ApiModel):
+    """What went into the model."""
+
+    base_model_uri: str
+    base_model_digest: str
+    data_digest: str
+    prepare_key: str
+    train_key: str
+    model_key: str
+
+
+class ModelRevisionSpec(ApiModel):
+    """One candidate, immutable; it outlives its job."""
+
+    model_config = rules(rule("self == oldSelf", "a ModelRevision is a record and cannot be changed"))
+
+    model_service_ref: LocalRef
+    job_ref: JobRef
+    artifact: ModelArtifact
+    lineage: Lineage
+
+
+class GateRecord(ApiModel):
+    """How the gates judged this revision."""
+
+    verdict: Verdict
+    message: Text
+    judged_at: datetime
+
+
+class Rejection(ApiModel):
+    """Why this digest may not serve. It stays until the digest changes."""
+
+    reason: str
+    message: Text
+    at: datetime
+    step: int
+    weight_percent: int
+    breach_observed_at: datetime | None = None
+    weight_zero_at: datetime | None = None
+
+
+class RolloutRecord(ApiModel):
+    """What became of this revision under traffic. Written before the weight moves."""
+
+    promoted_at: datetime | None = None
+    rejection: Rejection | None = None
+    superseded_at: datetime | None = None
+
+
+class ModelRevisionStatus(ApiModel):
+    gate: GateRecord | None = None
+    rollout: RolloutRecord | None = None
+
+
+class ModelRevision(ApiModel):
+    """The record of one candidate model."""
+
+    metadata: ObjectMeta
+    spec: ModelRevisionSpec
+    status: ModelRevisionStatus = ModelRevisionStatus()
