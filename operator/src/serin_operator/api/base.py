@@ -28,9 +28,10 @@ def rule(expression: str, message: str, **extra: str) -> dict[str, str]:
     return {"rule": expression, "message": message, **extra}
 
 
-def rules(*found: dict[str, str]) -> ConfigDict:
+def rules(*found: dict[str, Any]) -> ConfigDict:
     """The model config that puts CEL rules into the schema of a whole object."""
-    return ConfigDict(json_schema_extra={VALIDATIONS: list(found)})
+    extra: dict[str, Any] = {VALIDATIONS: list(found)}
+    return ConfigDict(json_schema_extra=extra)
 
 
 def field_rules(found: Iterable[dict[str, str]], **schema: Any) -> dict[str, Any]:

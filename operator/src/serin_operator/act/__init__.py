@@ -1,0 +1,1 @@
+"""Writes to the world: status first, then objects, then events. Nothing is decided here."""

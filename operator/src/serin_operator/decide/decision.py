@@ -1,0 +1,70 @@
+"""What a decision is made of: status to write first, then actions, then events, and when to look again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWrite:
+    """Server-side apply of a status. `expect` is the resourceVersion the decision was made on: a stale look stops."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    status: Manifest
+    manager: str
+    expect: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply: the same wish twice is the same object."""
+
+    manifest: Manifest
+    manager: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create once; an object of that name that is there already is success (names derive from the wish)."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete exactly the object that was seen (uid precondition); gone already is success."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+Action = Apply | Create | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A hint for `kubectl describe`; the record is the status."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now. Status writes come first: what cannot be observed later is written down before anything moves."""
+
+    sentence: str
+    statuses: tuple[StatusWrite, ...] = ()
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after: timedelta | None = None

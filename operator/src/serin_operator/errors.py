@@ -1,0 +1,21 @@
+"""Errors by whose turn it is: the user's become conditions, the cluster's are retried, bugs are logged."""
+
+
+class SerinError(Exception):
+    """Base of all errors that Serin raises on purpose."""
+
+
+class ClusterUnavailable(SerinError):
+    """The apiserver did not answer, or asked us to wait: look again with backoff."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Conflict(SerinError):
+    """Somebody else wrote in between: what was decided is stale, look again."""
+
+
+class Refused(SerinError):
+    """The apiserver understood the write and said no (403, 422, ...); its sentence is the message."""

@@ -1,0 +1,55 @@
+"""Labels, field managers and names of everything that Serin creates, each with its reason.
+
+Names are computed from the owner and the stage's key, so the same wish twice is the same object.
+"""
+
+from hashlib import sha256
+
+MANAGED_BY = "app.kubernetes.io/managed-by"  # the watch on children is filtered by it
+MANAGER = "serin"
+
+JOB = "serin.dev/job"  # the FineTuneJob that owns a child
+SERVICE = "serin.dev/service"  # the ModelService that owns a child, or that a ModelRevision is meant for
+REVISION = "serin.dev/revision"  # the ModelRevision that a serving child runs; Prometheus keeps it as `revision`
+STAGE = "serin.dev/stage"  # prepare, train, consolidate, evaluate, serve
+KEY = "serin.dev/key"  # the first 12 digits of the stage's key
+ATTEMPT = "serin.dev/attempt"  # a number: which try of this stage this is
+TRAIN_KEY = "serin.dev/train-key"  # on a ModelRevision: finds the model of a job that was deleted and applied again
+MODEL_KEY = "serin.dev/model-key"  # likewise, for the consolidated model
+
+FIELD_MANAGER_CHILDREN = "serin-children"  # Jobs, ConfigMaps, Services, Deployments
+FIELD_MANAGER_STATUS = "serin-status"  # status of FineTuneJob and ModelService
+FIELD_MANAGER_GATE = "serin-gate"  # ModelRevision.status.gate
+FIELD_MANAGER_ROLLOUT = "serin-rollout"  # ModelRevision.status.rollout
+FIELD_MANAGER_TRAFFIC = "serin-traffic"  # the HTTPRoute
+
+MAX_NAME = 63
+KEY_DIGITS = 8
+
+
+def short(key: str) -> str:
+    """The part of a key that goes into names."""
+    return key[:KEY_DIGITS]
+
+
+def bounded(name: str, limit: int = MAX_NAME) -> str:
+    """`name` itself, or its beginning and a hash of the whole when it is too long for a label or a host name."""
+    if len(name) <= limit:
+        return name
+    digest = sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: limit - 9].rstrip('-.')}-{digest}"
+
+
+def stage_child(job: str, stage: str, key: str, attempt: int) -> str:
+    """The Job, ConfigMap and headless Service of one attempt of one stage."""
+    return bounded(f"{job}-{stage.lower()}-{short(key)}-{attempt}", MAX_NAME - 8)  # room for the pod's index and suffix
+
+
+def revision(service: str, digest: str) -> str:
+    """The ModelRevision of a model for a service; `digest` is `sha256:<hex>`."""
+    return bounded(f"{service}-{digest.removeprefix('sha256:')[:10]}")
+
+
+def serving(revision_name: str) -> str:
+    """The Deployment, Service and ConfigMap that serve one revision."""
+    return bounded(revision_name, MAX_NAME - 12)  # room for the ReplicaSet's and the pod's suffixes

@@ -1,0 +1,1 @@
+"""Reads of the world: the cluster, the route, Prometheus, training metrics. Nothing is written here."""

@@ -1,0 +1,150 @@
+"""The Kubernetes API as the operator uses it: plain manifests in and out, errors by whose turn it is.
+
+Transport, credentials and token renewal are the `kubernetes` library's; its typed models are left out, since building
+them for every look costs memory and refuses what it does not know. Not here: what to read or write (`observe`, `act`).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
+
+from serin_operator import telemetry
+from serin_operator.api.kinds import Kind
+from serin_operator.errors import ClusterUnavailable, Conflict, Refused
+
+Json = dict[str, Any]
+Objects = list[Json]
+Query = list[tuple[str, str]]
+REQUEST_TIMEOUT_SECONDS = 15
+_APPLY = "application/apply-patch+yaml"
+_MAY_HEAL = frozenset({429, 500, 502, 503, 504})
+
+
+async def connect() -> ApiClient:
+    """A client from the service account in a pod, or from the current kubeconfig context outside."""
+    settings = Configuration()
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=settings)
+    return ApiClient(settings)
+
+
+class Cluster:
+    """GET, LIST, apply, create and delete of plain manifests."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = cast("Any", client)  # the library's transport is not fully typed
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """The object, or None when there is none."""
+        try:
+            return await self._call("GET", kind.path(namespace, name))
+        except _NotFound:
+            return None
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Objects:
+        """All objects of a kind in a namespace (or everywhere), by label selector; [] when it is not installed."""
+        query = [("labelSelector", selector)] if selector else []
+        try:
+            found = await self._call("GET", kind.path(namespace), query)
+        except _NotFound:
+            return []
+        items = cast("Objects", found.get("items") or [])
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in items]
+
+    async def apply(
+        self, kind: Kind, manifest: Mapping[str, Any], manager: str, subresource: str | None = None
+    ) -> Json:
+        """Server-side apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/), forced: we only name
+        fields that are ours."""
+        meta = manifest["metadata"]
+        query = [("fieldManager", manager), ("force", "true")]
+        path = kind.path(meta.get("namespace"), meta["name"], subresource)
+        return await self._call("PATCH", path, query, dict(manifest), _APPLY)
+
+    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
+        """True when created now, False when an object of this name was there already."""
+        try:
+            await self._call("POST", kind.path(manifest["metadata"].get("namespace")), body=dict(manifest))
+        except _AlreadyExists:
+            return False
+        return True
+
+    async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Json:
+        """PUT with the resourceVersion inside; Conflict when it is no longer the newest."""
+        meta = manifest["metadata"]
+        return await self._call("PUT", kind.path(meta.get("namespace"), meta["name"]), body=dict(manifest))
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete the very object that was seen, its children after it."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._call("DELETE", kind.path(namespace, name), body=body)
+        except _NotFound:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        where = f"{method} {path}"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._client.param_serialize(
+            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = await self._client.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
+            raw = await answer.read()
+        except ApiException as error:
+            failure = cast("Any", error)
+            telemetry.API_CALLS.labels(method, str(failure.status)).inc()
+            raise _explained(failure.status or 0, str(failure.body or failure.reason), None, where) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            telemetry.API_CALLS.labels(method, "none").inc()
+            raise ClusterUnavailable(f"{where}: the apiserver did not answer ({error!r})") from error
+        telemetry.API_CALLS.labels(method, str(answer.status)).inc()
+        text = (raw or b"").decode()
+        if not 200 <= answer.status <= 299:
+            raise _explained(answer.status, text, answer.headers.get("Retry-After"), where)
+        return cast("Json", json.loads(text)) if text else {}
+
+
+class _NotFound(Refused):
+    pass
+
+
+class _AlreadyExists(Conflict):
+    pass
+
+
+def _explained(status: int, body: str, retry_after: str | None, call: str) -> Exception:
+    """The apiserver's Status document as one of our errors."""
+    reason, sentence = _status_document(body)
+    message = f"{call}: {sentence}"
+    if status == 404:
+        return _NotFound(message)
+    if status == 409:
+        return _AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
+    if status in _MAY_HEAL or status == 0:
+        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+        return ClusterUnavailable(message, retry_after=seconds)
+    if status == 401:
+        return ClusterUnavailable(message)  # a token on its way to being renewed
+    return Refused(message)
+
+
+def _status_document(body: str) -> tuple[str, str]:
+    try:
+        found = cast("Json", json.loads(body))
+        return str(found.get("reason", "")), str(found.get("message", body))
+    except (ValueError, AttributeError):
+        return "", body[:500]

@@ -1,0 +1,13 @@
+"""Metrics of the operator itself, in Prometheus' format. Not here: logs, health."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+API_CALLS = Counter("serin_api_calls_total", "Calls to the Kubernetes API", ["method", "code"])
+RECONCILES = Counter("serin_reconcile_total", "Looks at an object, by how they ended", ["kind", "result"])
+RECONCILE_SECONDS = Histogram("serin_reconcile_duration_seconds", "Time of one look", ["kind"])
+QUEUE_DEPTH = Gauge("serin_workqueue_depth", "Objects waiting for a look")
+WATCH_EVENTS = Counter("serin_watch_events_total", "Events seen, by kind", ["kind"])
+VERDICTS = Counter("serin_gate_verdicts_total", "Gate verdicts", ["verdict"])
+ROLLBACKS = Counter("serin_rollbacks_total", "Rollbacks by reason", ["reason"])
+PROMOTIONS = Counter("serin_promotions_total", "Promotions")
+LEADER = Gauge("serin_leader", "1 while this process holds the lease")
