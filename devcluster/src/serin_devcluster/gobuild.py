@@ -1,0 +1,132 @@
+"""Builds the cluster's programs from published Go modules into the cache, keyed by what they are built from.
+
+Each tool has a folder with a go.mod and a go.sum of its own below devcluster/go, since their dependencies disagree.
+What is not its business: which tools the cluster needs and when; see graph.py and tasks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from serin_devcluster.errors import DevclusterError
+from serin_devcluster.keys import file_parts, key_of
+from serin_devcluster.paths import GO_MODULES, Paths
+from serin_devcluster.shell import run
+
+KUBERNETES_VERSION = "v1.34.4"
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+# Without cgo the result does not depend on whether the machine has a C compiler, and runs in any image.
+GO_ENV = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+
+
+@dataclass(frozen=True)
+class GoTool:
+    """Programs built from one go.mod: file name -> package."""
+
+    name: str
+    programs: dict[str, str]
+    linker_variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module(self) -> Path:
+        return GO_MODULES / self.name
+
+    @property
+    def linker_flags(self) -> str:
+        return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in self.linker_variables.items())])
+
+    def key(self) -> str:
+        sources = ["go.mod", "go.sum", *(["*.go"] if any(self.module.glob("*.go")) else [])]
+        programs = [f"{name}={package}" for name, package in sorted(self.programs.items())]
+        return key_of(go_version(), self.linker_flags, *programs, *file_parts(self.module, sources))
+
+    def folder(self, paths: Paths) -> Path:
+        return paths.binaries / f"{self.name}-{self.key()}"
+
+    def program(self, paths: Paths, name: str) -> Path:
+        return self.folder(paths) / name
+
+    def is_built(self, paths: Paths) -> bool:
+        return all(self.program(paths, name).exists() for name in self.programs)
+
+
+def kubernetes_version_variables(version: str) -> dict[str, str]:
+    """What `kubectl version` and the apiserver's /version say."""
+    major, minor, _ = version.removeprefix("v").split(".")
+    package = "k8s.io/component-base/version"
+    return {f"{package}.gitVersion": version, f"{package}.gitMajor": major, f"{package}.gitMinor": minor}
+
+
+ETCD = GoTool("etcd", {"etcd": "go.etcd.io/etcd/server/v3"})
+KUBERNETES = GoTool(
+    "kubernetes",
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS},
+    kubernetes_version_variables(KUBERNETES_VERSION),
+)
+COREDNS = GoTool("coredns", {"coredns": "."})
+CONTOUR = GoTool("contour", {"contour": "github.com/projectcontour/contour/cmd/contour"})
+HELM = GoTool("helm", {"helm": "helm.sh/helm/v3/cmd/helm"})
+LOCAL_PATH = GoTool("local-path", {"local-path-provisioner": "github.com/rancher/local-path-provisioner"})
+TOOLS = (ETCD, KUBERNETES, COREDNS, CONTOUR, LOCAL_PATH, HELM)
+OWNERS = {program: tool for tool in TOOLS for program in tool.programs}
+
+
+def find_program(paths: Paths, name: str) -> Path:
+    """The built program, or an error that says how to build it."""
+    program = OWNERS[name].program(paths, name)
+    if not program.exists():
+        raise DevclusterError(f"{name} is not built ({program} is missing): run `make tools` first")
+    return program
+
+
+def build(tool: GoTool, paths: Paths) -> None:
+    """Builds beside the final place and renames: an interrupted build leaves nothing that looks complete."""
+    target = tool.folder(paths)
+    if tool.is_built(paths):
+        return
+    unfinished = paths.scratch / f"{target.name}.{os.getpid()}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", tool.linker_flags]
+    # The package's folder names the program when several are built at once; one alone is named by us (etcd is "v3").
+    output = f"{unfinished}/" if len(tool.programs) > 1 else str(unfinished / next(iter(tool.programs)))
+    log = paths.cache / "log" / f"build-{tool.name}.log"
+    run(["nice", "-n", "5", go(), "build", *flags, "-o", output, *tool.programs.values()], cwd=tool.module, env=GO_ENV, log=log)
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.rename(target)
+    drop_other_versions(tool, paths)
+
+
+def drop_other_versions(tool: GoTool, paths: Paths) -> None:
+    """Old builds of the same tool; Go's build cache makes going back cheap."""
+    current = tool.folder(paths).name
+    ours = re.compile(rf"{re.escape(tool.name)}-[0-9a-f]{{12}}")
+    for other in paths.binaries.iterdir():
+        if ours.fullmatch(other.name) and other.name != current:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def module_folder(tool: GoTool, module: str) -> Path:
+    """Where the Go module cache holds a module's sources, its example manifests among them."""
+    answer = run([go(), "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", module], cwd=tool.module, env=GO_ENV)
+    return Path(answer.strip())
+
+
+@cache
+def go() -> str:
+    found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if found is None:
+        raise DevclusterError("no `go` on the PATH: install Go 1.24 or newer from https://go.dev/dl/ and run this again")
+    return found
+
+
+@cache
+def go_version() -> str:
+    """The toolchain's version; part of each key."""
+    return run([go(), "env", "GOVERSION", "GOARCH"], cwd=GO_MODULES / "kubernetes", env=GO_ENV).replace("\n", " ").strip()
