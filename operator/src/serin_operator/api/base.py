@@ -47,7 +47,7 @@ def list_map(key: str, max_items: int, **schema: Any) -> Any:
     )
 
 
-_DECIMAL = r"^-?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][-+]?[0-9]+)?$"
+_DECIMAL = r"^-?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][-+]?[0-9]{1,2})?$"
 
 
 def decimal(what: str, condition: str, example: str) -> Any:
@@ -71,8 +71,8 @@ Name = Annotated[
             [
                 rule(
                     "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-                    "a name has at most 63 lower-case letters, digits and dashes, and begins and ends with one of"
-                    " the first two",
+                    "name must have at most 63 lower-case letters, digits and dashes, and begin and end with a letter"
+                    " or digit",
                 )
             ]
         ),
@@ -94,6 +94,40 @@ PvcUri = Annotated[
     ),
 ]
 
+DatasetUri = Annotated[
+    str,
+    Field(
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"self.matches('^pvc://{_CLAIM}(/[A-Za-z0-9._@+=-]+)+$') && !self.contains('/../')"
+                    " && self.matches('[.]jsonl([.]gz)?$')",
+                    "uri must be pvc://<claim>/<path> of a JSON Lines file (.jsonl or .jsonl.gz), without '..'",
+                )
+            ]
+        ),
+    ),
+]
+
+Hostname = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')"
+                    " && !self.matches('^[0-9.]+$')",
+                    "a hostname must be a lower-case DNS name such as bot.example.com or *.example.com, without a"
+                    " scheme, port or path",
+                )
+            ]
+        ),
+    ),
+]
+
 ModelUri = Annotated[
     str,
     Field(
@@ -103,7 +137,7 @@ ModelUri = Annotated[
                 rule(
                     f"(self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..'))"
                     " || self.matches('^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._-]+)?$')",
-                    "uri must be pvc://<claim>/<path> or hf://<organisation>/<model>[@<revision>]",
+                    "uri must be pvc://<claim>/<path>, without '..', or hf://<organisation>/<model>[@<revision>]",
                 )
             ]
         ),

@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, ModelUri, Name, PvcUri, decimal, field_rules, list_map, rule, rules
+from serin_operator.api.base import (
+    ApiModel,
+    DatasetUri,
+    Hostname,
+    ModelUri,
+    Name,
+    PvcUri,
+    decimal,
+    field_rules,
+    list_map,
+    rule,
+    rules,
+)
 
 GROUP = "serin.dev"
 VERSION = "v1alpha1"
@@ -22,17 +34,18 @@ Preserved = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-pre
 
 Dropout = Annotated[
     str,
-    decimal("dropout is a number from 0 up to, not including, 1", "double(self) >= 0.0 && double(self) < 1.0", "0.05"),
+    decimal("dropout must be a number of at least 0 and below 1", "double(self) >= 0.0 && double(self) < 1.0", "0.05"),
 ]
 LearningRate = Annotated[
-    str, decimal("learningRate is a number above 0, at most 1", "double(self) > 0.0 && double(self) <= 1.0", "2e-4")
+    str,
+    decimal("learningRate must be a number above 0, at most 1", "double(self) > 0.0 && double(self) <= 1.0", "2e-4"),
 ]
 WarmupRatio = Annotated[
-    str, decimal("warmupRatio is a number from 0 to 1", "double(self) >= 0.0 && double(self) <= 1.0", "0.03")
+    str, decimal("warmupRatio must be a number from 0 to 1", "double(self) >= 0.0 && double(self) <= 1.0", "0.03")
 ]
-NonNegativeDecimal = Annotated[str, decimal("this is a number of at least 0", "double(self) >= 0.0", "0.02")]
-PositiveDecimal = Annotated[str, decimal("this is a number above 0", "double(self) > 0.0", "1.0")]
-Decimal = Annotated[str, decimal("this is a decimal number", "true", "0.35")]
+NonNegativeDecimal = Annotated[str, decimal("it must be a number of at least 0", "double(self) >= 0.0", "0.02")]
+PositiveDecimal = Annotated[str, decimal("it must be a number above 0", "double(self) > 0.0", "1.0")]
+Decimal = Annotated[str, decimal("it must be a decimal number", "true", "0.35")]
 
 
 # --- shared -------------------------------------------------------------------------------------------------------
@@ -74,11 +87,27 @@ class LocalRef(ApiModel):
     name: Name
 
 
+Quantities = Annotated[
+    dict[str, int | str],
+    Field(
+        max_length=8,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.all(k, type(self[k]) == int || isQuantity(self[k]))",
+                    "each value must be a quantity, such as cpu: 500m, memory: 2Gi or nvidia.com/gpu: 1",
+                )
+            ]
+        ),
+    ),
+]
+
+
 class Resources(ApiModel):
     """CPU, memory and accelerators of one pod, as in a container's `resources`."""
 
-    limits: Annotated[dict[str, int | str], Field(max_length=16)] | None = None
-    requests: Annotated[dict[str, int | str], Field(max_length=16)] | None = None
+    limits: Quantities | None = None
+    requests: Quantities | None = None
 
 
 # --- FineTuneJob --------------------------------------------------------------------------------------------------
@@ -94,7 +123,7 @@ class DataSource(ApiModel):
     """A JSON Lines file (.jsonl or .jsonl.gz) of messages, prompt/completion, input/output or text rows."""
 
     name: Name
-    uri: PvcUri
+    uri: DatasetUri
 
 
 class Split(ApiModel):
@@ -326,8 +355,13 @@ class Metric(StrEnum):
     ROUGE_L = "RougeL"
 
 
+MeasuredMetric = Annotated[Metric, Field(json_schema_extra={"maxLength": 32})]  # CEL's cost needs a bound of its own
+
+
 class Dataset(ApiModel):
-    uri: PvcUri
+    """Rows with known answers: a JSON Lines file (.jsonl or .jsonl.gz)."""
+
+    uri: DatasetUri
 
 
 class Suite(ApiModel):
@@ -336,7 +370,7 @@ class Suite(ApiModel):
     name: Name
     dataset: Dataset
     metrics: Annotated[
-        list[Metric], Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[MeasuredMetric], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
     ]
     max_examples: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
@@ -356,6 +390,12 @@ _ONE_KIND = rule(
     "!(has(self.comparedTo) && (has(self.min) || has(self.max)))",
     "min and max are bounds of the score itself and cannot stand beside comparedTo; write two requirements",
 )
+_ORDERED = rule(
+    # The comparison waits until both are numbers: their own rules say so when they are not.
+    "!has(self.min) || !has(self.max) || !self.min.matches('^[-0-9.eE+]+$') || !self.max.matches('^[-0-9.eE+]+$')"
+    " || double(self.min) <= double(self.max)",
+    "min must not be above max",
+)
 _COMPARISON_MARGIN = rule(
     "has(self.comparedTo) == (has(self.maxRegression) || has(self.minImprovement))"
     " && !(has(self.maxRegression) && has(self.minImprovement))",
@@ -368,7 +408,7 @@ Confidence = Annotated[int, Field(ge=50, le=99)]
 class Requirement(ApiModel):
     """What a score must show. `metric` is `<suite>/<Metric>`."""
 
-    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _COMPARISON_MARGIN)
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN)
 
     name: Name
     metric: Annotated[
@@ -400,9 +440,11 @@ class EvalGateSpec(ApiModel):
 
     model_config = rules(
         rule(
-            "self.requirements.all(r, self.suites.exists(s, r.metric.startsWith(s.name + '/') &&"
-            " s.metrics.exists(m, r.metric == s.name + '/' + m)))",
-            "every requirement's metric must be <suite>/<Metric> of a suite of this gate that lists the metric",
+            # Written so that CEL's cost estimate stays low: names hold no slash, so this is r.metric == name/metric.
+            "self.requirements.all(r, self.suites.exists(s, r.metric.startsWith(s.name + '/')"
+            " && s.metrics.exists(m, r.metric.endsWith('/' + m))))",
+            "every requirement's metric must be <suite>/<Metric> of a suite of this gate that lists the metric: add the"
+            " metric to spec.suites[].metrics, or name another in spec.requirements[].metric",
         )
     )
 
@@ -433,7 +475,7 @@ class NamespaceSelector(ApiModel):
 class PolicyRequirement(ApiModel):
     """A requirement on a metric, on every suite that measures it; at least one suite must."""
 
-    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _COMPARISON_MARGIN)
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN)
 
     name: Name
     metric: Metric
@@ -491,7 +533,7 @@ class Traffic(ApiModel):
     provider: TrafficProvider
     gateway_ref: GatewayRef
     hostnames: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=253)]],
+        list[Hostname],
         Field(min_length=1, max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
 
@@ -501,6 +543,7 @@ class Slo(ApiModel):
 
     model_config = rules(
         rule("has(self.min) || has(self.max)", "an SLO needs min or max: without a bound it would always pass"),
+        _ORDERED,
     )
 
     name: Name
@@ -515,7 +558,13 @@ class Slo(ApiModel):
                     rule(
                         "self.contains('{{revision}}')",
                         "query must contain {{revision}}: otherwise it would judge all revisions together",
-                    )
+                    ),
+                    rule(
+                        "!self.replace('{{namespace}}', '').replace('{{service}}', '').replace('{{revision}}', '')"
+                        ".replace('{{stable}}', '').matches('[{][{]|[}][}]')",
+                        "query may name {{namespace}}, {{service}}, {{revision}} and {{stable}} in double braces, and"
+                        " nothing else",
+                    ),
                 ]
             ),
         ),
