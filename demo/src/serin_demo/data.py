@@ -1,0 +1,143 @@
+"""Second step of the demo's data: documented fields -> the JSON Lines files that the stories train and measure on.
+
+Pure and deterministic: the same cluster gives the same bytes. Not here: reading the cluster (`stage.py`).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from serin_demo.openapi import ApiField
+
+DESCRIPTIONS = "descriptions.jsonl"
+QUESTIONS = "questions.jsonl"
+MIXED_UP = "mixed-up.jsonl"
+HELDOUT = "heldout.jsonl"
+WORDS = "words.jsonl"
+
+HELDOUT_PERCENT = 8
+MAX_ANSWER_CHARACTERS = 120
+MAX_TEXT_CHARACTERS = 320
+# Real exports are not clean. One row in so many is spoiled, each in a way that Prepare has to find and count.
+DUPLICATE_EVERY, EMPTY_EVERY, OVERLONG_EVERY = 40, 61, 97
+
+_SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)\.(?=\s|$)")
+_MORE_INFO = re.compile(r"\s*More info: \S+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one field, and its answer."""
+
+    field: str
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataFiles:
+    """The files by name, and how many rows stand in each."""
+
+    files: dict[str, str]
+    rows: dict[str, int]
+
+
+def make_files(fields: Sequence[ApiField]) -> DataFiles:
+    """All files of the demo. A held-out field is in no training file, neither as a question nor as a text."""
+    known = [field for field in fields if not held_out(field)]
+    questions = questions_of(known)
+    texts = texts_of(known)
+    lines = {
+        WORDS: [json.dumps({"text": text}) for text in (*texts, *(question.prompt for question in questions))],
+        DESCRIPTIONS: [json.dumps({"text": text}) for text in texts],
+        QUESTIONS: messy(questions),
+        MIXED_UP: [_row(question) for question in mixed_up(questions)],
+        HELDOUT: [_row(question) for question in questions_of(field for field in fields if held_out(field))],
+    }
+    return DataFiles(
+        {name: "\n".join(found) + "\n" for name, found in lines.items()},
+        {name: len(found) for name, found in lines.items()},
+    )
+
+
+def held_out(field: ApiField) -> bool:
+    """Decided by the field's origin alone: all questions with one answer stand on the same side, in every run."""
+    return _number(field.origin) % 100 < HELDOUT_PERCENT
+
+
+def questions_of(fields: Iterable[ApiField]) -> list[Question]:
+    """One question for each field that has a sentence to answer it with, in an order that mixes the kinds."""
+    found = [
+        Question(f"{field.kind}.{field.path}", prompt_for(field.kind, field.path), f" {answer}")
+        for field in fields
+        if (answer := first_sentence(field.description))
+    ]
+    return sorted(found, key=lambda question: _number(question.field))
+
+
+def prompt_for(kind: str, path: str) -> str:
+    """The question as training, evaluation and the demo's clients all write it."""
+    return f"Question: What is the field {path} of {kind}?\nAnswer:"
+
+
+def first_sentence(description: str) -> str:
+    """A one-line answer, at most 120 characters; empty when the description has none of that size."""
+    line = " ".join(_MORE_INFO.sub("", description).split())
+    end = _SENTENCE_END.search(line)
+    sentence = line[: end.end()] if end else line
+    if len(sentence) > MAX_ANSWER_CHARACTERS or len(sentence.split()) < 3:
+        return ""
+    return sentence
+
+
+def texts_of(fields: Iterable[ApiField]) -> list[str]:
+    """Distinct descriptions as running text, cut after a whole sentence."""
+    texts = dict.fromkeys(_shortened(" ".join(field.description.split())) for field in fields)
+    return sorted((text for text in texts if text), key=_number)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return text
+    ends = [found.end() for found in _SENTENCE_END.finditer(text) if found.end() <= MAX_TEXT_CHARACTERS]
+    return text[: ends[-1]] if ends else ""
+
+
+def messy(questions: Sequence[Question]) -> list[str]:
+    """The rows as an export would have them: some twice, some without an answer, some far too long, one cut off."""
+    lines: list[str] = []
+    for number, question in enumerate(questions, start=1):
+        row = _row(question)
+        if number % OVERLONG_EVERY == 0:
+            lines.append(_row(Question(question.field, question.prompt, question.completion * 60)))
+        elif number % EMPTY_EVERY == 0:
+            lines.append(_row(Question(question.field, question.prompt, "")))
+        else:
+            lines.append(row)
+        if number % DUPLICATE_EVERY == 0:
+            lines.append(row)
+    if lines:
+        lines.append(lines[0][: len(lines[0]) // 2])
+    return lines
+
+
+def mixed_up(questions: Sequence[Question]) -> list[Question]:
+    """Every question with another question's answer, as after a join on the wrong column: fluent, and wrong."""
+    answers = sorted((question.completion for question in questions), key=_number)
+    wrong: list[Question] = []
+    for number, question in enumerate(questions):
+        answer = answers[number]
+        if answer == question.completion:
+            answer = next((other for other in answers if other != question.completion), answer)
+        wrong.append(Question(question.field, question.prompt, answer))
+    return wrong
+
+
+def _row(question: Question) -> str:
+    return json.dumps({"prompt": question.prompt, "completion": question.completion})
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

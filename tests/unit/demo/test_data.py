@@ -1,0 +1,94 @@
+"""The demo's training and test rows."""
+
+import json
+
+from serin_demo import data
+from serin_demo.openapi import ApiField
+
+
+def api_field(number: int, description: str = "") -> ApiField:
+    return ApiField(
+        "Thing",
+        f"field{number}",
+        "string",
+        description or f"Says what thing number {number} is.",
+        f"Thing.field{number}",
+    )
+
+
+FIELDS = [api_field(number) for number in range(1000)]
+MADE = data.make_files(FIELDS)
+
+
+def parsed(name: str) -> list[dict[str, str]]:
+    rows = []
+    for line in MADE.files[name].splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            rows.append({"broken": line})
+    return rows
+
+
+def test_the_same_fields_give_the_same_bytes() -> None:
+    assert data.make_files(FIELDS).files == MADE.files
+
+
+def test_no_held_out_question_is_in_a_training_file() -> None:
+    held = {row["prompt"] for row in parsed(data.HELDOUT)}
+    assert held
+    assert not held & {row.get("prompt") for row in parsed(data.QUESTIONS)}
+    assert not held & {row["prompt"] for row in parsed(data.MIXED_UP)}
+    assert not {row["completion"].strip() for row in parsed(data.HELDOUT)} & {
+        row["text"] for row in parsed(data.DESCRIPTIONS)
+    }
+
+
+def test_two_names_of_one_field_stand_on_the_same_side() -> None:
+    for number in range(200):
+        one = ApiField("Deployment", f"spec.field{number}", "string", "", f"DeploymentSpec.field{number}")
+        other = ApiField("DeploymentSpec", f"field{number}", "string", "", f"DeploymentSpec.field{number}")
+        assert data.held_out(one) == data.held_out(other)
+
+
+def test_the_questions_are_messy_in_four_ways() -> None:
+    rows = parsed(data.QUESTIONS)
+    whole = [row for row in rows if "broken" not in row]
+    assert len(rows) - len(whole) == 1
+    assert any(row["completion"] == "" for row in whole)
+    assert any(len(row["completion"]) > 2000 for row in whole)
+    assert len({json.dumps(row) for row in whole}) < len(whole)
+
+
+def test_the_held_out_rows_are_clean() -> None:
+    rows = parsed(data.HELDOUT)
+    assert all(row["completion"].strip() for row in rows)
+    assert len({json.dumps(row) for row in rows}) == len(rows)
+
+
+def test_mixed_up_answers_are_all_wrong_and_all_real() -> None:
+    right = {question.prompt: question.completion for question in data.questions_of(FIELDS)}
+    wrong = parsed(data.MIXED_UP)
+    assert all(row["completion"] != right[row["prompt"]] for row in wrong)
+    assert {row["completion"] for row in wrong} <= set(right.values())
+
+
+def test_an_answer_is_one_line_of_one_sentence() -> None:
+    text = "The name\n of the thing, e.g. a pod. It is long. More info: https://example.com/x"
+    assert data.first_sentence(text) == "The name of the thing, e.g. a pod."
+
+
+def test_a_description_without_a_short_first_sentence_has_no_answer() -> None:
+    assert data.first_sentence("word " * 100) == ""
+    assert data.first_sentence("Required.") == ""
+
+
+def test_long_texts_are_cut_after_a_whole_sentence() -> None:
+    text = "This is a sentence of the text. " * 30
+    (cut,) = data.texts_of([api_field(1, text)])
+    assert len(cut) <= data.MAX_TEXT_CHARACTERS
+    assert cut.endswith("text.")
+
+
+def test_the_row_counts_are_those_of_the_files() -> None:
+    assert all(len(MADE.files[name].splitlines()) == count for name, count in MADE.rows.items())
