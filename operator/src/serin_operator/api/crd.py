@@ -220,7 +220,7 @@ _KEPT: Final = (
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields", VALIDATIONS, "items", "additionalProperties", "properties",
 )  # fmt: skip
-_DROPPED: Final = frozenset({"title"})
+_DROPPED: Final = frozenset({"title", "$defs"})
 _INT_OR_STRING: Final = {"integer", "string"}
 
 
@@ -232,7 +232,7 @@ def structural(schema: Json, defs: Json, *, keep_defaults: bool = True) -> Json:
     """One schema and all below it, without references, unions and nulls. Absent fields are simply absent."""
     flat = _as_open_api_3(_without_union(_resolved(schema, defs), defs))
     if unknown := flat.keys() - set(_KEPT) - _DROPPED:
-        raise NotStructural(f"{sorted(unknown)} has no place in a CRD: {flat}")
+        raise NotStructural(f"{flat.get('title')}: {sorted(unknown)} has no place in a CRD")
 
     def below(inner: Json) -> Json:
         return structural(inner, defs, keep_defaults=keep_defaults)
@@ -268,7 +268,7 @@ def _without_union(schema: Json, defs: Json) -> Json:
         return _without_union({**members[0], **rest}, defs)
     if {str(member.get("type")) for member in members} == _INT_OR_STRING:
         return {**rest, "x-kubernetes-int-or-string": True}
-    raise NotStructural(f"a union of {len(members)} types has no place in a CRD: {schema}")
+    raise NotStructural(f"{schema.get('title')}: a union of {len(members)} types has no place in a CRD")
 
 
 def _as_open_api_3(schema: Json) -> Json:

@@ -1,0 +1,290 @@
+"""The CRDs on a real apiserver: what it accepts, what it refuses and with which words, what it fills in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from serin_devcluster.apiserver import ApiServer
+from support.objects import FULL, MINIMAL, REMOVED, changed
+
+CRDS = Path(__file__).parents[2] / "crds"
+KINDS = tuple(MINIMAL)
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def crds(apiserver: ApiServer) -> ApiServer:
+    """The apiserver, with our CRDs served."""
+    apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
+    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    return apiserver
+
+
+def create(server: ApiServer, namespace: str, manifest: Json, *flags: str) -> Json:
+    said = server.kubectl("create", "-n", namespace, "-o", "json", "-f", "-", *flags, stdin=json.dumps(manifest))
+    found: Json = json.loads(said)
+    return found
+
+
+def refusal(server: ApiServer, namespace: str, manifest: Json) -> str:
+    """What the apiserver says to a user who applies this."""
+    done = server.kubectl_process("create", "-n", namespace, "-f", "-", stdin=json.dumps(manifest))
+    assert done.returncode != 0, f"the apiserver accepted {manifest}"
+    return done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shortest_example_is_accepted(crds: ApiServer, namespace: str, kind: str) -> None:
+    create(crds, namespace, MINIMAL[kind], "--dry-run=server")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_longest_example_is_accepted_and_nothing_of_it_is_dropped(
+    crds: ApiServer, namespace: str, kind: str
+) -> None:
+    taken = create(crds, namespace, FULL[kind], "--dry-run=server")["spec"]
+    assert _without_defaults(taken, FULL[kind]["spec"]) == FULL[kind]["spec"]
+
+
+@pytest.mark.parametrize("kind", ["FineTuneJob", "ModelService"])
+def test_an_object_nobody_has_looked_at_reads_as_in_progress(crds: ApiServer, namespace: str, kind: str) -> None:
+    conditions = create(crds, namespace, MINIMAL[kind])["status"]["conditions"]
+    seen = {one["type"]: (one["status"], one["reason"], one["lastTransitionTime"]) for one in conditions}
+    pending = ("Unknown", "Pending", "1970-01-01T00:00:00Z")
+    assert seen == {"Ready": pending, "Reconciling": pending}
+
+
+def test_a_job_of_the_shortest_form_shows_what_will_be_done(crds: ApiServer, namespace: str) -> None:
+    spec = create(crds, namespace, MINIMAL["FineTuneJob"], "--dry-run=server")["spec"]
+    assert spec["data"]["split"] == {"trainPercent": 80, "validationPercent": 10, "testPercent": 10, "seed": 7}
+    assert spec["hyperparameters"]["learningRate"] == "2e-4"
+    assert (spec["method"], spec["distribution"]["deepspeed"]) == ({"type": "Full"}, {"zeroStage": 2})
+
+
+def test_half_a_split_is_filled_up_and_then_judged_as_a_whole(crds: ApiServer, namespace: str) -> None:
+    manifest = changed(MINIMAL["FineTuneJob"], "spec.data.split.trainPercent", 70)
+    assert "add up to 100" in refusal(crds, namespace, manifest)
+
+
+def test_lists_of_named_things_are_merged_by_name(crds: ApiServer, namespace: str) -> None:
+    gate = FULL["EvalGate"]
+    first = changed(gate, "spec.requirements", gate["spec"]["requirements"][:1])
+    second = changed(gate, "spec.requirements", gate["spec"]["requirements"][1:2])
+    for manager, manifest in (("platform", first), ("team", second)):
+        flags = ("--server-side", "--force-conflicts", f"--field-manager={manager}")
+        crds.kubectl("apply", "-n", namespace, *flags, "-f", "-", stdin=json.dumps(manifest))
+    merged = json.loads(crds.kubectl("get", "egate", gate["metadata"]["name"], "-n", namespace, "-o", "json"))
+    assert [one["name"] for one in merged["spec"]["requirements"]] == ["quality", "sharper"]
+
+
+@pytest.mark.parametrize(
+    ("short", "headers"),
+    [
+        ("ftj", ["NAME", "STATE", "PROGRESS", "LOSS", "GATE", "REVISION", "MESSAGE", "AGE"]),
+        ("msvc", ["NAME", "STATE", "STABLE", "CANDIDATE", "CANARY%", "MESSAGE", "AGE"]),
+        ("mrev", ["NAME", "SERVICE", "GATE", "PROMOTED", "REJECTED", "DIGEST", "AGE"]),
+        ("egate", ["NAME", "AGE"]),
+        ("cepol", ["NAME", "MODE", "AGE"]),
+    ],
+)
+def test_kubectl_get_tells_the_story(crds: ApiServer, namespace: str, short: str, headers: list[str]) -> None:
+    names = {"ftj": "FineTuneJob", "msvc": "ModelService", "mrev": "ModelRevision", "egate": "EvalGate"}
+    kind = names.get(short, "ClusterEvalPolicy")
+    manifest = json.dumps(MINIMAL[kind])
+    crds.kubectl("apply", "-n", namespace, "--server-side", "-f", "-", stdin=manifest)
+    assert crds.kubectl("get", short, "-n", namespace, "-o", "wide").splitlines()[0].split() == headers
+
+
+def test_the_operators_status_is_taken_and_shown(crds: ApiServer, namespace: str) -> None:
+    create(crds, namespace, MINIMAL["FineTuneJob"])
+    patch = {"status": {"state": "Training", "message": "step 30 of 100", "progress": {
+        "step": 30, "totalSteps": 100, "percent": 30, "trainLoss": "2.31"}}}  # fmt: skip
+    crds.kubectl(
+        "patch", "ftj", "support-bot", "-n", namespace, "--subresource=status", "--type=merge", "-p", json.dumps(patch)
+    )
+    row = crds.kubectl("get", "ftj", "-n", namespace, "--no-headers").split()
+    assert row[:4] == ["support-bot", "Training", "30", "2.31"]
+    assert "support-bot" in crds.kubectl("get", "ftj", "-n", namespace, "--field-selector=status.state=Training")
+    assert not crds.kubectl("get", "ftj", "-n", namespace, "--field-selector=status.state=Failed", "-o", "name")
+
+
+def test_the_categories_list_all_kinds_at_once(crds: ApiServer, namespace: str) -> None:
+    create(crds, namespace, MINIMAL["EvalGate"])
+    assert "evalgate.serin.dev/support-quality" in crds.kubectl("get", "serin", "-n", namespace, "-o", "name")
+
+
+def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
+    revision = MINIMAL["ModelRevision"]
+    create(crds, namespace, revision)
+    other = changed(revision, "spec.artifact.digest", "sha256:00")
+    flags = ("--server-side", "--force-conflicts")
+    done = crds.kubectl_process("apply", "-n", namespace, *flags, "-f", "-", stdin=json.dumps(other))
+    assert "a ModelRevision is a record and cannot be changed" in done.stderr
+    chosen = crds.kubectl("get", "mrev", "-n", namespace, "--field-selector=spec.modelServiceRef.name=support-bot")
+    assert revision["metadata"]["name"] in chosen
+
+
+COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
+
+
+def refused(kind: str, path: str, value: Any, field: str, fix: str) -> Any:
+    """A row: this value there is refused, the message naming the field and the fix."""
+    shown = "removed" if value is REMOVED else json.dumps(value)[:40]
+    return pytest.param(kind, path, value, field, fix, id=f"{kind}.{path}={shown}")
+
+
+J, G, P, S, R = KINDS
+DECIMAL = 'in quotes, such as "'
+
+
+REFUSED = [
+    # names
+    refused(J, "metadata.name", "a" * 41, "metadata.name", "at most 40"),
+    refused(J, "metadata.name", "7bot", "metadata.name", "begin with a letter"),
+    refused(S, "metadata.name", "bot.v2", "metadata.name", "letters, digits and dashes"),
+    refused(S, "metadata.name", "a" * 41, "metadata.name", "at most 40"),
+    refused(G, "metadata.name", "quality.v2", "metadata.name", "no dots"),
+    refused(R, "metadata.name", "a" * 64, "metadata.name", "at most 63"),
+    # what is not in the schema
+    refused(J, "spec.earlyStopping", {"patience": 5}, "spec.earlyStopping", "unknown field"),
+    refused(J, "spec.data.train.0.weightPercent", 5, "spec.data.train[0].weightPercent", "unknown field"),
+    refused(S, "spec.canary.bakeSeconds", 5, "spec.canary.bakeSeconds", "unknown field"),
+    refused(G, "spec.approval", {"required": True}, "spec.approval", "unknown field"),
+    # what must be there
+    refused(J, "spec", REMOVED, "spec", "Required value"),
+    refused(J, "spec.baseModel", REMOVED, "spec.baseModel", "Required value"),
+    refused(J, "spec.artifacts", REMOVED, "spec.artifacts", "Required value"),
+    refused(J, "spec.data.train", [], "spec.data.train", "at least 1 items"),
+    refused(S, "spec.slos", [], "spec.slos", "at least 1 items"),
+    refused(S, "spec.traffic.gatewayRef.namespace", REMOVED, "gatewayRef.namespace", "Required value"),
+    refused(S, "spec.canary.steps", [], "spec.canary.steps", "at least 1 items"),
+    refused(P, "spec.requirements", [], "spec.requirements", "at least 1 items"),
+    # addresses
+    refused(J, "spec.baseModel.uri", "s3://models/base", "spec.baseModel.uri", "pvc://<claim>/<path>"),
+    refused(J, "spec.baseModel.uri", "hf://SmolLM2", "spec.baseModel.uri", "hf://<organisation>/<model>"),
+    refused(J, "spec.baseModel.uri", "pvc://models/../secrets", "spec.baseModel.uri", "without '..'"),
+    refused(J, "spec.artifacts.uri", "pvc://artifacts/..", "spec.artifacts.uri", "without '..'"),
+    refused(J, "spec.artifacts.uri", "pvc://artifacts/a b", "spec.artifacts.uri", "pvc://<claim>/<path>"),
+    refused(J, "spec.artifacts.uri", "pvc://Artifacts", "spec.artifacts.uri", "pvc://<claim>/<path>"),
+    refused(J, "spec.data.train.0.uri", "/mnt/a.jsonl", "spec.data.train[0].uri", "pvc://<claim>/<path>"),
+    refused(J, "spec.data.train.0.uri", "pvc://data/../a.jsonl", "spec.data.train[0].uri", "without '..'"),
+    refused(J, "spec.data.train.0.uri", "pvc://data/a.csv", "spec.data.train[0].uri", ".jsonl or .jsonl.gz"),
+    refused(J, "spec.data.train.0.uri", "pvc://data/" + "a" * 512, "spec.data.train[0].uri", "512"),
+    refused(G, "spec.suites.0.dataset.uri", "pvc://data", "spec.suites[0].dataset.uri", ".jsonl"),
+    refused(S, "spec.traffic.hostnames.0", "https://a.example.com", "hostnames[0]", "without a scheme"),
+    refused(S, "spec.traffic.hostnames.0", "Bot.example.com", "hostnames[0]", "lower-case DNS name"),
+    # numbers
+    refused(J, "spec.hyperparameters.learningRate", 0.0002, "hyperparameters.learningRate", "of type string"),
+    refused(J, "spec.hyperparameters.learningRate", "0", "hyperparameters.learningRate", "above 0"),
+    refused(J, "spec.hyperparameters.learningRate", "2", "hyperparameters.learningRate", "at most 1"),
+    refused(J, "spec.hyperparameters.learningRate", "fast", "hyperparameters.learningRate", DECIMAL),
+    refused(J, "spec.hyperparameters.warmupRatio", "1.5", "hyperparameters.warmupRatio", "from 0 to 1"),
+    refused(J, "spec.hyperparameters.weightDecay", "-0.1", "hyperparameters.weightDecay", "at least 0"),
+    refused(J, "spec.hyperparameters.maxGradientNorm", "0.0", "hyperparameters.maxGradientNorm", "above 0"),
+    refused(J, "spec.hyperparameters.epochs", 1.5, "spec.hyperparameters.epochs", "of type integer"),
+    refused(J, "spec.hyperparameters.epochs", 0, "spec.hyperparameters.epochs", "greater than or equal to 1"),
+    refused(J, "spec.hyperparameters.maxSteps", -1, "spec.hyperparameters.maxSteps", "greater than or equal to 1"),
+    refused(J, "spec.hyperparameters.scheduler", "cosine", "hyperparameters.scheduler", '"Cosine", "Linear"'),
+    refused(J, "spec.data.split.testPercent", 20, "spec.data.split", "must add up to 100"),
+    refused(J, "spec.data.split.trainPercent", 0, "spec.data.split.trainPercent", "greater than or equal to 1"),
+    refused(J, "spec.data.rowEnding", "EOS", "spec.data.rowEnding", '"EndOfSequence", "Newline"'),
+    refused(J, "spec.distribution.nodes", 0, "spec.distribution.nodes", "greater than or equal to 1"),
+    refused(J, "spec.distribution.deepspeed.zeroStage", 4, "deepspeed.zeroStage", "less than or equal to 3"),
+    refused(J, "spec.distribution.resources.limits", {"cpu": "two"}, "resources.limits", "must be a quantity"),
+    refused(J, "spec.distribution.resources.requests", {"cpu": 0.5}, "resources.requests", "string"),
+    # method
+    refused(J, "spec.method", {"type": "Full", "lora": {}}, "spec.method", "only when type is LoRA"),
+    refused(J, "spec.method", {"type": "QLoRA"}, "spec.method.type", '"Full", "LoRA"'),
+    refused(J, "spec.method", {"type": "LoRA", "lora": {"dropout": "1"}}, "lora.dropout", "below 1"),
+    refused(J, "spec.method", {"type": "LoRA", "lora": {"rank": 0}}, "lora.rank", "greater than or equal to 1"),
+    refused(J, "spec.method", {"type": "LoRA", "lora": {"targetModules": []}}, "targetModules", "at least 1 items"),
+    # lists
+    refused(J, "spec.data.train.+", MINIMAL[J]["spec"]["data"]["train"][0], "spec.data.train[1]", "Duplicate"),
+    refused(J, "spec.gates", [{"name": "a"}, {"name": "a"}], "spec.gates[1]", "Duplicate value"),
+    refused(J, "spec.gates", [{"name": "A"}], "spec.gates[0].name", "lower-case letters"),
+    refused(J, "spec.rollout", {"modelServiceRef": {"name": "bot"}}, "spec.gates", "at least one gate"),
+    # gates
+    refused(G, "spec.suites.0.metrics", ["rougeL"], "spec.suites[0].metrics[0]", '"RougeL"'),
+    refused(G, "spec.suites.0.metrics", ["RougeL", "RougeL"], "spec.suites[0].metrics[1]", "Duplicate value"),
+    refused(G, "spec.suites.0.maxExamples", 0, "spec.suites[0].maxExamples", "greater than or equal to 1"),
+    refused(G, "spec.requirements.0.metric", "RougeL", "spec.requirements[0].metric", "<suite>/<Metric>"),
+    refused(G, "spec.requirements.0.metric", "heldout/ExactMatch", "spec.requirements[].metric", "lists the"),
+    refused(G, "spec.requirements.0.metric", "other/RougeL", "spec.requirements[].metric", "lists the metric"),
+    refused(G, "spec.requirements.0.metric", "eldout/RougeL", "spec.requirements[].metric", "lists the metric"),
+    refused(G, "spec.requirements.0.min", REMOVED, "spec.requirements[0]", "needs min, max or comparedTo"),
+    refused(G, "spec.requirements.0.min", 0.35, "spec.requirements[0].min", "of type string"),
+    refused(G, "spec.requirements.0.min", "35%", "spec.requirements[0].min", DECIMAL),
+    refused(G, "spec.requirements.0.min", "1e999", "spec.requirements[0].min", DECIMAL),
+    refused(G, "spec.requirements.0.max", "0.1", "spec.requirements[0]", "min must not be above max"),
+    refused(G, "spec.requirements.0.comparedTo", "Base", "spec.requirements[0]", "write two requirements"),
+    refused(G, "spec.requirements.0.confidencePercent", 100, "confidencePercent", "less than or equal to 99"),
+    refused(G, "spec.requirements.0", COMPARED, "spec.requirements[0]", "exactly one of maxRegression"),
+    refused(
+        G, "spec.requirements.0", {**COMPARED, "maxRegression": "0", "minImprovement": "0"},
+        "spec.requirements[0]", "exactly one of maxRegression and minImprovement",
+    ),
+    refused(G, "spec.requirements.0.maxRegression", "0.1", "spec.requirements[0]", "need comparedTo"),
+    refused(G, "spec.requirements.0", {**COMPARED, "maxRegression": "-1"}, "maxRegression", "at least 0"),
+    refused(G, "spec.requirements.0", {**COMPARED, "comparedTo": "Best"}, "comparedTo", '"Base", "Incumbent"'),
+    # policies
+    refused(P, "spec.mode", "Warn", "spec.mode", '"Enforce", "Audit"'),
+    refused(P, "spec.requirements.0.metric", "heldout/RougeL", "spec.requirements[0].metric", '"RougeL"'),
+    refused(P, "spec.requirements.0.max", "1", "spec.requirements[0]", "write two requirements"),
+    refused(P, "spec.requirements.0.maxRegression", REMOVED, "spec.requirements[0]", "exactly one of"),
+    # services
+    refused(S, "spec.runtime.engine", "VLLM", "spec.runtime.engine", '"CPU"'),
+    refused(S, "spec.runtime.replicas", 0, "spec.runtime.replicas", "greater than or equal to 1"),
+    refused(S, "spec.traffic.provider", "Istio", "spec.traffic.provider", '"GatewayAPI"'),
+    refused(S, "spec.slos.0.max", REMOVED, "spec.slos[0]", "needs min or max"),
+    refused(S, "spec.slos.0.min", "0.5", "spec.slos[0]", "min must not be above max"),
+    refused(S, "spec.slos.0.max", 0.01, "spec.slos[0].max", "of type string"),
+    refused(S, "spec.slos.0.query", "up", "spec.slos[0].query", "must contain {{revision}}"),
+    refused(S, "spec.slos.0.query", "{{revision}} {{secret}}", "spec.slos[0].query", "nothing else"),
+    refused(S, "spec.canary.steps", [{"weightPercent": 50}], "spec.canary.steps", "must have weightPercent 100"),
+    refused(
+        S, "spec.canary.steps", [{"weightPercent": n} for n in (50, 20, 100)], "spec.canary.steps", "must rise",
+    ),
+    refused(
+        S, "spec.canary.steps", [{"weightPercent": n} for n in (20, 20, 100)], "spec.canary.steps", "must rise",
+    ),
+    refused(S, "spec.canary.steps", [{"weightPercent": 101}], "weightPercent", "less than or equal to 100"),
+    refused(S, "spec.canary.steps", [{"weightPercent": 100, "holdSeconds": -1}], "holdSeconds", "or equal to 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "field", "fix"), REFUSED)
+def test_wrong_input_is_refused_with_the_field_and_the_fix(
+    crds: ApiServer, kind: str, path: str, value: Any, field: str, fix: str
+) -> None:
+    said = refusal(crds, "default", changed(MINIMAL[kind], path, value))
+    assert field in said
+    assert fix in said
+
+
+def test_every_rule_of_the_crds_has_a_row_that_breaks_it() -> None:
+    fixes = [row.values[-1] for row in REFUSED] + ["a ModelRevision is a record and cannot be changed"]
+    messages = set().union(*(_messages(yaml.safe_load(file.read_text())) for file in CRDS.iterdir()))
+    assert not {message for message in messages if not any(fix in message for fix in fixes)}
+
+
+def _messages(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(_messages, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {one["message"] for one in schema.get("x-kubernetes-validations", ()) if isinstance(one, dict)}
+    return own.union(*map(_messages, schema.values()))
+
+
+def _without_defaults(taken: Any, given: Any) -> Any:
+    """What was taken, cut down to the fields that were given."""
+    if isinstance(given, dict):
+        return {key: _without_defaults(taken[key], given[key]) for key in given if key in taken}
+    if isinstance(given, list) and len(given) == len(taken):
+        return [_without_defaults(*pair) for pair in zip(taken, given, strict=True)]
+    return taken

@@ -1,0 +1,203 @@
+"""Manifests of the five kinds, each in the shortest and in the longest form that a user may write.
+
+The longest form names every field of the schema; `test_crds.py` holds it to that.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+Json = dict[str, Any]
+REMOVED = object()
+API_VERSION = "serin.dev/v1alpha1"
+
+
+def changed(manifest: Json, path: str, value: Any) -> Json:
+    """A copy with one field set, appended (`spec.gates.+`) or, with REMOVED, taken away: `spec.data.train.0.uri`."""
+    found = deepcopy(manifest)
+    *parents, last = path.split(".")
+    place: Any = found
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+    if isinstance(place, list):
+        place.append(value) if last == "+" else place.__setitem__(int(last), value)
+    elif value is REMOVED:
+        del place[last]
+    else:
+        place[last] = value
+    return found
+
+
+def _object(kind: str, name: str, spec: Json) -> Json:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+MINIMAL: dict[str, Json] = {
+    "FineTuneJob": _object(
+        "FineTuneJob",
+        "support-bot",
+        {
+            "baseModel": {"uri": "pvc://models/base"},
+            "data": {"train": [{"name": "tickets", "uri": "pvc://datasets/tickets.jsonl"}]},
+            "artifacts": {"uri": "pvc://artifacts"},
+        },
+    ),
+    "EvalGate": _object(
+        "EvalGate",
+        "support-quality",
+        {
+            "suites": [{"name": "heldout", "dataset": {"uri": "pvc://datasets/test.jsonl"}, "metrics": ["RougeL"]}],
+            "requirements": [{"name": "quality", "metric": "heldout/RougeL", "min": "0.35"}],
+        },
+    ),
+    "ClusterEvalPolicy": _object(
+        "ClusterEvalPolicy",
+        "baseline",
+        {"requirements": [{"name": "not-worse", "metric": "RougeL", "comparedTo": "Base", "maxRegression": "0.02"}]},
+    ),
+    "ModelService": _object(
+        "ModelService",
+        "support-bot",
+        {
+            "runtime": {"engine": "CPU"},
+            "traffic": {
+                "provider": "GatewayAPI",
+                "gatewayRef": {"name": "public", "namespace": "infra"},
+                "hostnames": ["bot.example.com"],
+            },
+            "slos": [{"name": "errors", "query": 'sum(failures{revision="{{revision}}"})', "max": "0.01"}],
+        },
+    ),
+    "ModelRevision": _object(
+        "ModelRevision",
+        "support-bot-3f9c2a71b0",
+        {
+            "modelServiceRef": {"name": "support-bot"},
+            "jobRef": {"name": "support-bot", "uid": "2e1f3c0a-52a1-4a7e-9a35-6a3d9a6a4f10"},
+            "artifact": {"uri": "pvc://artifacts/ml/support-bot/model-3f9c", "digest": "sha256:3f9c2a71b0"},
+            "lineage": {
+                "baseModelUri": "pvc://models/base",
+                "baseModelDigest": "sha256:aa",
+                "dataDigest": "sha256:bb",
+                "prepareKey": "cc",
+                "trainKey": "dd",
+                "modelKey": "ee",
+            },
+        },
+    ),
+}
+
+_RESOURCES = {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": 2, "memory": "2Gi", "nvidia.com/gpu": 1}}
+
+FULL: dict[str, Json] = {
+    "FineTuneJob": _object(
+        "FineTuneJob",
+        "support-bot-in-forty-characters-long-abc",
+        {
+            "baseModel": {"uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2"},
+            "data": {
+                "train": [
+                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl"},
+                    {"name": "general", "uri": "pvc://datasets/2026/general.jsonl.gz"},
+                ],
+                "split": {"trainPercent": 90, "validationPercent": 10, "testPercent": 0, "seed": 4294967295},
+                "rowEnding": "Newline",
+            },
+            "method": {
+                "type": "LoRA",
+                "lora": {"rank": 8, "alpha": 16, "targetModules": ["q_proj", "k_proj"], "dropout": "0.05"},
+            },
+            "hyperparameters": {
+                "learningRate": "3e-4",
+                "epochs": 3,
+                "maxSteps": 400,
+                "batchSize": 4,
+                "gradientAccumulationSteps": 2,
+                "scheduler": "Linear",
+                "warmupRatio": "0.1",
+                "weightDecay": ".01",
+                "maxGradientNorm": "1",
+                "maxSequenceLength": 1024,
+                "saveSteps": 50,
+                "seed": 1,
+            },
+            "distribution": {
+                "nodes": 2,
+                "processesPerNode": 8,
+                "deepspeed": {"zeroStage": 3},
+                "resources": _RESOURCES,
+                "maxRestarts": 0,
+            },
+            "artifacts": {"uri": "pvc://artifacts/team-a/"},
+            "gates": [{"name": "support-quality"}, {"name": "safety"}],
+            "rollout": {"modelServiceRef": {"name": "support-bot"}},
+        },
+    ),
+    "EvalGate": _object(
+        "EvalGate",
+        "support-quality",
+        {
+            "suites": [
+                {
+                    "name": "heldout",
+                    "dataset": {"uri": "pvc://datasets/test.jsonl.gz"},
+                    "metrics": ["Perplexity", "CrossEntropy", "TokenAccuracy", "ExactMatch", "RougeL"],
+                    "maxExamples": 500,
+                    "maxNewTokens": 64,
+                    "stop": ["\n"],
+                },
+                {"name": "smoke", "dataset": {"uri": "pvc://datasets/smoke.jsonl"}, "metrics": ["ExactMatch"]},
+            ],
+            "requirements": [
+                {"name": "quality", "metric": "heldout/RougeL", "min": "0.35", "max": "1.0", "confidencePercent": 90},
+                {"name": "sharper", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": "0.01"},
+                {"name": "safe", "metric": "smoke/ExactMatch", "comparedTo": "Incumbent", "maxRegression": "0"},
+            ],
+        },
+    ),
+    "ClusterEvalPolicy": _object(
+        "ClusterEvalPolicy",
+        "baseline",
+        {
+            "mode": "Audit",
+            "namespaceSelector": {"matchLabels": {"team": "support"}},
+            "requirements": [
+                {"name": "bounded", "metric": "Perplexity", "min": "1", "max": "1e3", "confidencePercent": 99},
+                {"name": "not-worse", "metric": "RougeL", "comparedTo": "Incumbent", "maxRegression": "0.02"},
+                {"name": "better", "metric": "RougeL", "comparedTo": "Base", "minImprovement": "0.02"},
+            ],
+        },
+    ),
+    "ModelService": _object(
+        "ModelService",
+        "support-bot",
+        {
+            "runtime": {"engine": "CPU", "replicas": 2, "resources": _RESOURCES, "maxNewTokens": 64},
+            "traffic": {
+                "provider": "GatewayAPI",
+                "gatewayRef": {"name": "public", "namespace": "infra"},
+                "hostnames": ["bot.example.com", "*.bots.example.com"],
+            },
+            "slos": [
+                {
+                    "name": "ttft-p95",
+                    "source": "default",
+                    "query": 'f(x{namespace="{{namespace}}",service="{{service}}",revision="{{revision}}"})'
+                    ' / f(x{revision="{{stable}}"})',
+                    "min": "0",
+                    "max": "0.8",
+                }
+            ],
+            "canary": {
+                "steps": [
+                    {"weightPercent": 10, "holdSeconds": 30},
+                    {"weightPercent": 50, "holdSeconds": 0},
+                    {"weightPercent": 100},
+                ],
+                "minRequests": 0,
+                "intervalSeconds": 1,
+                "progressDeadlineSeconds": 120,
+            },
+        },
+    ),
+    "ModelRevision": MINIMAL["ModelRevision"],
+}
