@@ -27,10 +27,11 @@ _MAY_HEAL = frozenset({429, 500, 502, 503, 504})
 async def connect() -> ApiClient:
     """A client from the service account in a pod, or from the current kubeconfig context outside."""
     settings = Configuration()
+    load = cast("Any", config)
     try:
-        config.load_incluster_config(client_configuration=settings)
+        load.load_incluster_config(client_configuration=settings)
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=settings)
+        await load.load_kube_config(client_configuration=settings)
     return ApiClient(settings)
 
 

@@ -655,6 +655,7 @@ class ModelServiceStatus(ApiModel):
     candidate: CandidateStatus | None = None
     canary_percent: int | None = None
     slos: Annotated[list[SloStatus], list_map("name", 32)] = []
+    slos_judged_at: datetime | None = None
 
 
 class ModelService(ApiModel):

@@ -1,0 +1,91 @@
+"""Carries out a Decision: status first (the journal), then objects, then events. It decides nothing.
+
+A conflict means that the look was stale: nothing further of this decision is done, and the object is looked at again.
+"""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from serin_operator.api.kinds import EVENT, FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
+from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, Event, StatusWrite
+from serin_operator.errors import SerinError
+from serin_operator.rest import Cluster, Json
+
+CONTROLLER = "serin.dev/operator"
+
+
+class Executor:
+    """Writes to the cluster."""
+
+    def __init__(self, cluster: Cluster, instance: str) -> None:
+        self._cluster = cluster
+        self._instance = instance
+        self._written: dict[str, str] = {}  # uid -> resourceVersion of our last status write: only to tell echoes
+
+    def wrote(self, uid: str, resource_version: str) -> bool:
+        """True for the very version that our own status write made: its event is an echo, not news."""
+        return self._written.get(uid) == resource_version
+
+    async def carry_out(self, decision: Decision, regarding: Json) -> None:
+        """All of a decision, in order. `regarding` is the object reference that events point to."""
+        for write in decision.statuses:
+            await self._write_status(write)
+        for action in decision.actions:
+            await self._do(action)
+        for event in decision.events:
+            await self._publish(event, regarding)
+
+    async def _write_status(self, write: StatusWrite) -> None:
+        kind = KINDS[(write.api_version, write.kind)]
+        meta: Json = {"name": write.name, "namespace": write.namespace}
+        if write.expect is not None:
+            meta["resourceVersion"] = write.expect
+        manifest = {"apiVersion": write.api_version, "kind": write.kind, "metadata": meta, "status": write.status}
+        answer = await self._cluster.apply(kind, manifest, write.manager, subresource="status")
+        if kind in (FINE_TUNE_JOB, MODEL_SERVICE):
+            self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Apply(manifest, manager):
+                await self._cluster.apply(_kind(manifest), manifest, manager)
+            case Create(manifest):
+                await self._cluster.create(_kind(manifest), manifest)
+            case Delete(api_version, kind, namespace, name, uid):
+                await self._cluster.delete(KINDS[(api_version, kind)], namespace, name, uid)
+
+    async def _publish(self, event: Event, regarding: Json) -> None:
+        """Events are hints: one that cannot be written is not worth a retry of the whole look."""
+        try:
+            await self._cluster.create(EVENT, _event(event, regarding, self._instance))
+        except SerinError:
+            return
+
+
+def _kind(manifest: Any) -> Kind:
+    return KINDS[(manifest["apiVersion"], manifest["kind"])]
+
+
+def _event(event: Event, regarding: Json, instance: str) -> Json:
+    """An events.k8s.io/v1 Event (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
+
+    Its name derives from what it says about which version of the object, so a second try is the same event.
+    """
+    text = f"{regarding['uid']}/{event.reason}/{event.message}"
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{regarding['name'][:40]}.{sha256(text.encode()).hexdigest()[:12]}",
+            "namespace": regarding["namespace"],
+        },
+        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "reason": event.reason,
+        "note": event.message[:1000],
+        "type": "Warning" if event.warning else "Normal",
+        "action": "Reconcile",
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance,
+        "regarding": regarding,
+    }

@@ -1,0 +1,215 @@
+"""The operator's own model of the contract with its images (docs/reference/contract.md): configs out, results in.
+
+The images own theirs; `tests/golden/contract` holds the schemas that both must agree with.
+"""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from serin_operator.api.v1alpha1 import (
+    ComparedTo,
+    Dataset,
+    DataSource,
+    Method,
+    RowEnding,
+    Split,
+    StageName,
+    StageOutcome,
+)
+
+MAX_RESULT_BYTES = 4096
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def dump(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class JobName(_Contract):
+    namespace: str
+    name: str
+
+
+class Model(_Contract):
+    uri: str
+    digest: str | None = None
+
+
+class _Config(_Contract):
+    stage: str
+    key: str
+    job: JobName
+    output: str
+
+
+class PrepareData(_Contract):
+    train: tuple[DataSource, ...]
+    split: Split
+    row_ending: RowEnding
+
+
+class PrepareConfig(_Config):
+    base_model: Model
+    data: PrepareData
+    max_sequence_length: int
+
+
+class TrainDistribution(_Contract):
+    nodes: int
+    processes_per_node: int
+    zero_stage: int
+
+
+class TrainConfig(_Config):
+    attempt: int
+    base_model: Model
+    data_uri: str
+    data_digest: str
+    method: Method
+    hyperparameters: dict[str, Any]
+    distribution: TrainDistribution
+
+
+class ModelLineage(_Contract):
+    data_digest: str
+    train_key: str
+
+
+class ConsolidateConfig(_Config):
+    base_model: Model
+    checkpoint_uri: str
+    method: Method
+    lineage: ModelLineage
+
+
+class RoleModel(_Contract):
+    role: str
+    uri: str
+    digest: str
+
+
+class EvaluateSuite(_Contract):
+    name: str
+    dataset: Dataset
+    metrics: tuple[str, ...]
+    max_examples: int
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+class WantedComparison(_Contract):
+    suite: str
+    metric: str
+    against: str
+    confidence_percent: int
+
+
+class EvaluateConfig(_Config):
+    cache: str
+    models: tuple[RoleModel, ...]
+    suites: tuple[EvaluateSuite, ...]
+    comparisons: tuple[WantedComparison, ...]
+    wanted: tuple[str, ...]
+    seed: int = 7
+
+
+class ServedModel(_Contract):
+    uri: str
+    digest: str
+    name: str
+
+
+class ServeConfig(_Config):
+    model: ServedModel
+    revision: str
+    port: int
+    max_new_tokens: int
+    max_queue: int = 64
+
+
+class StageResult(_Contract):
+    """What a pod says at its end, in at most 4,096 bytes of its termination message."""
+
+    stage: StageName
+    key: str
+    outcome: StageOutcome
+    reason: str
+    message: str
+    advice: str = ""
+    output: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """What happened, and what to do."""
+        return f"{self.message.rstrip('.')}; {self.advice}" if self.advice else self.message
+
+
+def parse_result(text: str) -> StageResult | None:
+    """The result in a termination message; None when it holds something else (a log tail, say)."""
+    try:
+        return StageResult.model_validate(json.loads(text))
+    except (ValueError, ValidationError):
+        return None
+
+
+class PrepareOutput(_Contract):
+    data_uri: str
+    data_digest: str
+    base_model_digest: str
+    rows: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+class TrainOutput(_Contract):
+    checkpoint_uri: str
+    steps: int
+    train_loss_first: float | None = None
+    train_loss_last: float | None = None
+    eval_loss: float | None = None
+    world_size: int | None = None
+    zero_stage: int | None = None
+    precision: str | None = None
+
+
+class ConsolidateOutput(_Contract):
+    model_uri: str
+    digest: str
+    size_bytes: int | None = None
+    parameters: int | None = None
+
+
+class Score(_Contract):
+    """A measured value with its 95 percent bootstrap interval."""
+
+    suite: str
+    metric: str
+    role: str
+    value: float
+    n: int
+    stderr: float = 0.0
+    low: float
+    high: float
+
+
+class Comparison(_Contract):
+    """Candidate minus other, per example, with a paired-bootstrap interval."""
+
+    suite: str
+    metric: str
+    against: ComparedTo
+    difference: float
+    low: float
+    high: float
+    n: int
+    confidence_percent: int
+
+
+class EvaluateOutput(_Contract):
+    report_uri: str
+    scores: tuple[Score, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()

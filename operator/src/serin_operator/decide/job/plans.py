@@ -1,0 +1,182 @@
+"""What each stage of a job should run: its key, its config for the pod, its image and its volumes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serin_operator.api.contract import (
+    ConsolidateConfig,
+    EvaluateConfig,
+    EvaluateSuite,
+    JobName,
+    Model,
+    ModelLineage,
+    PrepareConfig,
+    PrepareData,
+    PrepareOutput,
+    RoleModel,
+    TrainConfig,
+    TrainDistribution,
+    WantedComparison,
+)
+from serin_operator.api.v1alpha1 import EvalGate, Lora, Method, MethodType, StageName
+from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.decide.job.stages import Plan
+from serin_operator.decide.keys import key_of, model_key, prepare_key, train_key
+from serin_operator.manifests.stage_job import StageJob
+from serin_operator.manifests.volumes import joined
+
+_DIRECTORY = {
+    StageName.PREPARE: "prepare",
+    StageName.TRAIN: "train",
+    StageName.CONSOLIDATE: "model",
+    StageName.EVALUATE: "evaluate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A consolidated model, wherever it came from: this job's pods, or a revision of the same key."""
+
+    uri: str
+    digest: str
+
+
+def prepare_plan(s: JobSnapshot) -> Plan:
+    spec = s.job.spec
+    key = prepare_key(spec)
+    config = PrepareConfig(
+        **_common(s, StageName.PREPARE, key),
+        base_model=Model(uri=spec.base_model.uri),
+        data=PrepareData(train=tuple(spec.data.train), split=spec.data.split, row_ending=spec.data.row_ending),
+        max_sequence_length=spec.hyperparameters.max_sequence_length,
+    )
+    reads = (spec.base_model.uri, *(source.uri for source in spec.data.train))
+    return _plan(s, StageName.PREPARE, key, config.dump(), reads)
+
+
+def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:
+    spec = s.job.spec
+    key = train_key(spec, prepared.base_model_digest, prepared.data_digest)
+
+    def wish(attempt: int) -> StageJob:
+        config = TrainConfig(
+            **_common(s, StageName.TRAIN, key),
+            attempt=attempt,
+            base_model=Model(uri=spec.base_model.uri, digest=prepared.base_model_digest),
+            data_uri=prepared.data_uri,
+            data_digest=prepared.data_digest,
+            method=_method(spec.method),
+            hyperparameters=spec.hyperparameters.manifest(),
+            distribution=TrainDistribution(
+                nodes=spec.distribution.nodes,
+                processes_per_node=spec.distribution.processes_per_node,
+                zero_stage=spec.distribution.deepspeed.zero_stage,
+            ),
+        )
+        return StageJob(
+            owner=s.job,
+            stage=StageName.TRAIN,
+            key=key,
+            attempt=attempt,
+            image=s.configured.trainer_image,
+            pull_policy=s.configured.pull_policy,
+            config=config.dump(),
+            reads=(spec.base_model.uri,),
+            writes=(spec.artifacts.uri,),
+            nodes=spec.distribution.nodes,
+            processes_per_node=spec.distribution.processes_per_node,
+            resources=spec.distribution.resources,
+        )
+
+    return Plan(StageName.TRAIN, key, wish)
+
+
+def consolidate_plan(s: JobSnapshot, prepared: PrepareOutput, checkpoint_uri: str) -> Plan:
+    spec = s.job.spec
+    trained = train_key(spec, prepared.base_model_digest, prepared.data_digest)
+    key = model_key(trained)
+    config = ConsolidateConfig(
+        **_common(s, StageName.CONSOLIDATE, key),
+        base_model=Model(uri=spec.base_model.uri, digest=prepared.base_model_digest),
+        checkpoint_uri=checkpoint_uri,
+        method=_method(spec.method),
+        lineage=ModelLineage(data_digest=prepared.data_digest, train_key=trained),
+    )
+    return _plan(s, StageName.CONSOLIDATE, key, config.dump(), (spec.base_model.uri,))
+
+
+def evaluate_plan(
+    s: JobSnapshot,
+    gates: tuple[EvalGate, ...],
+    roles: tuple[RoleModel, ...],
+    comparisons: tuple[WantedComparison, ...],
+    wanted: tuple[str, ...],
+) -> Plan:
+    suites = tuple(
+        EvaluateSuite(
+            name=suite.name,
+            dataset=suite.dataset,
+            metrics=tuple(metric.value for metric in suite.metrics),
+            max_examples=suite.max_examples,
+            max_new_tokens=suite.max_new_tokens,
+            stop=tuple(suite.stop),
+        )
+        for gate in gates
+        for suite in gate.spec.suites
+    )
+    key = key_of(
+        "evaluate",
+        sorted((role.role, role.digest) for role in roles),
+        [suite.dump() for suite in suites],
+        [comparison.dump() for comparison in comparisons],
+        sorted(wanted),
+    )
+    config = EvaluateConfig(
+        **_common(s, StageName.EVALUATE, key),
+        cache=joined(s.job.spec.artifacts.uri, s.job.metadata.namespace, "scores"),
+        models=roles,
+        suites=suites,
+        comparisons=comparisons,
+        wanted=wanted,
+    )
+    reads = (*(role.uri for role in roles), *(suite.dataset.uri for suite in suites))
+    return _plan(s, StageName.EVALUATE, key, config.dump(), reads, s.configured.evaluator_image)
+
+
+def _plan(
+    s: JobSnapshot,
+    stage: StageName,
+    key: str,
+    config: Mapping[str, Any],
+    reads: tuple[str, ...],
+    image: str | None = None,
+) -> Plan:
+    def wish(attempt: int) -> StageJob:
+        return StageJob(
+            owner=s.job,
+            stage=stage,
+            key=key,
+            attempt=attempt,
+            image=image or s.configured.trainer_image,
+            pull_policy=s.configured.pull_policy,
+            config=config,
+            reads=reads,
+            writes=(s.job.spec.artifacts.uri,),
+        )
+
+    return Plan(stage, key, wish)
+
+
+def _common(s: JobSnapshot, stage: StageName, key: str) -> dict[str, Any]:
+    meta = s.job.metadata
+    output = joined(s.job.spec.artifacts.uri, meta.namespace, meta.name, f"{_DIRECTORY[stage]}-{key}")
+    job = JobName(namespace=meta.namespace, name=meta.name)
+    return {"stage": stage.value, "key": key, "job": job, "output": output}
+
+
+def _method(method: Method) -> Method:
+    """LoRA with its defaults filled in, so that the pod need not know them."""
+    if method.type is MethodType.LORA and method.lora is None:
+        return method.model_copy(update={"lora": Lora()})
+    return method

@@ -1,0 +1,84 @@
+"""Does everything that the job names exist? Checked before any pod starts, so that no GPU waits for a typing error."""
+
+from dataclasses import dataclass
+
+from serin_operator.api.v1alpha1 import FineTuneJobSpec
+from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.manifests.volumes import claim_of
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that is named and not there, with the field, and what to do."""
+
+    reason: str
+    message: str
+
+
+def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dict[str, str]:
+    """Claims by name, each with the field that names it first."""
+    named = [("spec.baseModel.uri", spec.base_model.uri)]
+    named += [(f"spec.data.train[{source.name}].uri", source.uri) for source in spec.data.train]
+    named += [("spec.artifacts.uri", spec.artifacts.uri)]
+    named += [("a gate's suite", uri) for uri in gate_uris]
+    found: dict[str, str] = {}
+    for field, uri in named:
+        claim = claim_of(uri)
+        if claim is not None:
+            found.setdefault(claim, field)
+    return found
+
+
+def missing(s: JobSnapshot) -> Missing | None:
+    """The first reference that does not resolve; None when all do."""
+    return _missing_claim(s) or _missing_gate(s) or _missing_service(s) or _unreadable_policy(s)
+
+
+def suite_uris(s: JobSnapshot) -> tuple[str, ...]:
+    """Addresses of the data sets of all gates that exist."""
+    gates = s.gates or {}
+    return tuple(suite.dataset.uri for gate in gates.values() for suite in gate.spec.suites)
+
+
+def _missing_claim(s: JobSnapshot) -> Missing | None:
+    for claim, field in needed_claims(s.job.spec, suite_uris(s)).items():
+        if claim not in s.claims:
+            return Missing(
+                "PersistentVolumeClaimNotFound",
+                f"{field} names the PersistentVolumeClaim {claim!r}, which does not exist in namespace"
+                f" {s.job.metadata.namespace!r}; create it or correct the uri, and the job goes on by itself",
+            )
+    return None
+
+
+def _missing_gate(s: JobSnapshot) -> Missing | None:
+    gates = s.gates or {}
+    for ref in s.job.spec.gates:
+        if ref.name not in gates:
+            return Missing(
+                "EvalGateNotFound",
+                f"spec.gates names the EvalGate {ref.name!r}, which does not exist in namespace"
+                f" {s.job.metadata.namespace!r}; apply it or correct the name, and the job goes on by itself",
+            )
+    return None
+
+
+def _missing_service(s: JobSnapshot) -> Missing | None:
+    rollout = s.job.spec.rollout
+    if rollout is None or s.service is not None:
+        return None
+    return Missing(
+        "ModelServiceNotFound",
+        f"spec.rollout.modelServiceRef names the ModelService {rollout.model_service_ref.name!r}, which does not exist"
+        f" in namespace {s.job.metadata.namespace!r}; apply it or correct the name, and the job goes on by itself",
+    )
+
+
+def _unreadable_policy(s: JobSnapshot) -> Missing | None:
+    if not s.unreadable_policies:
+        return None
+    return Missing(
+        "PolicyUnreadable",
+        f"the ClusterEvalPolicy {s.unreadable_policies[0]!r} cannot be read by this version of Serin, so no model is"
+        " let through; ask the platform team to correct it or to upgrade the operator",
+    )

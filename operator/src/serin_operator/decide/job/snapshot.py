@@ -1,0 +1,71 @@
+"""The world as one FineTuneJob sees it. Filled by `observe/job.py`; the clock is an input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from serin_operator.api.contract import StageResult
+from serin_operator.api.v1alpha1 import (
+    ClusterEvalPolicy,
+    EvalGate,
+    FineTuneJob,
+    ModelRevision,
+    ModelService,
+    Progress,
+    StageName,
+)
+
+
+class RunPhase(StrEnum):
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """One attempt of one stage: a batch/v1 Job and what its pods said."""
+
+    stage: StageName
+    key: str
+    attempt: int
+    name: str
+    uid: str
+    phase: RunPhase
+    started_at: datetime
+    finished_at: datetime | None = None
+    result: StageResult | None = None
+    exit_code: int | None = None
+    disrupted: bool = False  # evicted, preempted or its node lost: the cluster's doing
+    out_of_memory: bool = False
+    waiting: str = ""  # why a pod does not run yet, as the scheduler or kubelet says
+    log_tail: str = ""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What the operator's own configuration adds to a decision."""
+
+    trainer_image: str
+    evaluator_image: str
+    pull_policy: str
+    prepare_retry: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """Everything that one decision about a FineTuneJob may look at."""
+
+    job: FineTuneJob
+    now: datetime
+    configured: Configured
+    claims: frozenset[str] = frozenset()  # PersistentVolumeClaims of the namespace that the job names and that exist
+    gates: Mapping[str, EvalGate] | None = None  # those that exist
+    policies: tuple[ClusterEvalPolicy, ...] = ()  # those that select this namespace
+    unreadable_policies: tuple[str, ...] = ()  # a policy that cannot be understood parks the job
+    service: ModelService | None = None
+    revisions: tuple[ModelRevision, ...] = ()  # of this service
+    runs: tuple[StageRun, ...] = ()
+    progress: Progress | None = None  # as rank 0 reports it; None when it could not be asked

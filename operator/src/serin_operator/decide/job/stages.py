@@ -1,0 +1,181 @@
+"""One stage, level-based: given what was journalled and what runs, is it done, running, to be started, or given up?
+
+The journal (`status.stages`) is written before a Job is created, so an attempt is never forgotten; the Job's name
+derives from owner, stage, key and attempt, so it is never created twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from serin_operator.api.v1alpha1 import StageName, StageOutcome, StageStatus
+from serin_operator.decide.decision import Action, Create, Delete
+from serin_operator.decide.job.failures import Failure, Turn, explain
+from serin_operator.decide.job.snapshot import JobSnapshot, RunPhase, StageRun
+from serin_operator.manifests.stage_job import StageJob, stage_objects
+
+POLL_RUNNING = timedelta(seconds=15)  # Jobs and pods are watched; this only bounds the harm of a missed event
+POLL_TRAINING = timedelta(seconds=3)
+WAIT_FOR_DELETION = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A stage that should have run: its key and how one attempt of it looks."""
+
+    stage: StageName
+    key: str
+    wish: Callable[[int], StageJob]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a stage stands: its journal entry, what to do, and when to look again (None: nothing to wait for)."""
+
+    entry: StageStatus
+    actions: tuple[Action, ...] = ()
+    requeue_after: timedelta | None = None
+    note: str = ""
+
+    @property
+    def done(self) -> bool:
+        return self.entry.outcome is StageOutcome.SUCCEEDED
+
+
+def step(s: JobSnapshot, plan: Plan) -> Step:
+    """The next step of a stage."""
+    entry = _journalled(s, plan)
+    if entry is not None and entry.outcome is StageOutcome.SUCCEEDED:
+        return Step(entry)
+    leftovers = _of_other_keys(s, plan)
+    if leftovers:
+        return _clear(s, plan, entry, leftovers)
+    run = _newest_run(s, plan)
+    if run is None:
+        return _without_a_run(s, plan, entry)
+    if entry is None or entry.attempt <= run.attempt:
+        return _with_a_run(s, plan, entry, run)
+    return _started(s, plan, entry.attempt, entry.restarts)  # journalled, but the Job was not created yet
+
+
+def _journalled(s: JobSnapshot, plan: Plan) -> StageStatus | None:
+    for entry in s.job.status.stages:
+        if entry.name is plan.stage and entry.key == plan.key:
+            return entry
+    return None
+
+
+def _of_other_keys(s: JobSnapshot, plan: Plan) -> list[StageRun]:
+    """Runs of this stage that the spec no longer wants and that still hold pods."""
+    return [
+        run
+        for run in s.runs
+        if run.stage is plan.stage and run.key != plan.key and (run.phase is RunPhase.RUNNING or run.deleting)
+    ]
+
+
+def _newest_run(s: JobSnapshot, plan: Plan) -> StageRun | None:
+    runs = [run for run in s.runs if run.stage is plan.stage and run.key == plan.key and not run.deleting]
+    return max(runs, key=lambda run: run.attempt, default=None)
+
+
+def _clear(s: JobSnapshot, plan: Plan, entry: StageStatus | None, leftovers: list[StageRun]) -> Step:
+    """Two attempts of one stage never live at the same time: the old one goes first."""
+    namespace = s.job.metadata.namespace
+    deletes = tuple(Delete("batch/v1", "Job", namespace, run.name, run.uid) for run in leftovers if not run.deleting)
+    waiting = entry or _entry(plan, s.now, attempt=1)
+    names = ", ".join(run.name for run in leftovers)
+    return Step(waiting, deletes, WAIT_FOR_DELETION, f"the spec changed; waiting until {names} is gone")
+
+
+def _without_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None) -> Step:
+    if entry is None:
+        return _started(s, plan, 1, 0)
+    if entry.outcome is StageOutcome.RUNNING:
+        return _started(s, plan, entry.attempt, entry.restarts, entry.started_at)
+    return _after_failure(s, plan, entry)
+
+
+def _with_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None, run: StageRun) -> Step:
+    entry = entry or _entry(plan, run.started_at, run.attempt)
+    if run.phase is RunPhase.RUNNING:
+        return _running(plan, entry, run)
+    if entry.outcome is StageOutcome.FAILED and entry.attempt == run.attempt:
+        return _after_failure(s, plan, entry)
+    if run.phase is RunPhase.SUCCEEDED:
+        return _succeeded(s, plan, entry, run)
+    return _failed(s, plan, entry, run, explain(run))
+
+
+def _running(plan: Plan, entry: StageStatus, run: StageRun) -> Step:
+    poll = POLL_TRAINING if plan.stage is StageName.TRAIN else POLL_RUNNING
+    running = entry.model_copy(
+        update={"attempt": run.attempt, "outcome": StageOutcome.RUNNING, "started_at": run.started_at,
+                "retry_at": None, "finished_at": None, "reason": "Running", "message": run.waiting}
+    )  # fmt: skip
+    return Step(running, (), poll, run.waiting)
+
+
+def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step:
+    if run.result is None or run.result.key != plan.key:
+        # The pod went before its result was read. The next attempt finds the finished output and reports it at once.
+        lost = Failure(Turn.UNKNOWN, "ResultLost", f"{run.name} finished, but its result could not be read")
+        return _failed(s, plan, entry, run, lost)
+    done = entry.model_copy(
+        update={"attempt": run.attempt, "outcome": StageOutcome.SUCCEEDED, "reason": run.result.reason,
+                "message": run.result.message, "output": run.result.output, "started_at": run.started_at,
+                "finished_at": run.finished_at or s.now, "retry_at": None}
+    )  # fmt: skip
+    return Step(done)
+
+
+def _failed(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun, failure: Failure) -> Step:
+    """First written down, then acted upon: the next look finds the entry and starts the next attempt."""
+    restarts = entry.restarts + (1 if failure.turn is Turn.UNKNOWN else 0)
+    retry_at = _retry_at(s, plan, failure, restarts)
+    failed = entry.model_copy(
+        update={"attempt": run.attempt, "restarts": restarts, "outcome": StageOutcome.FAILED,
+                "reason": failure.reason, "message": failure.message[:1000], "started_at": run.started_at,
+                "finished_at": run.finished_at or s.now, "retry_at": retry_at}
+    )  # fmt: skip
+    return Step(failed, (), _until(retry_at, s.now))
+
+
+def _retry_at(s: JobSnapshot, plan: Plan, failure: Failure, restarts: int) -> datetime | None:
+    """When the next attempt may start; None when only the user can go on."""
+    if failure.turn is Turn.CLUSTER:
+        return s.now
+    if failure.turn is Turn.UNKNOWN:
+        return s.now if restarts <= s.job.spec.distribution.max_restarts else None
+    if failure.turn is Turn.DATA and plan.stage in (StageName.PREPARE, StageName.EVALUATE):
+        return s.now + s.configured.prepare_retry  # a file can be mended without touching the spec
+    return None
+
+
+def _after_failure(s: JobSnapshot, plan: Plan, entry: StageStatus) -> Step:
+    if entry.retry_at is None:
+        return Step(entry)
+    if s.now < entry.retry_at:
+        return Step(entry, (), _until(entry.retry_at, s.now))
+    return _started(s, plan, entry.attempt + 1, entry.restarts)
+
+
+def _started(s: JobSnapshot, plan: Plan, attempt: int, restarts: int, started_at: datetime | None = None) -> Step:
+    entry = _entry(plan, started_at or s.now, attempt).model_copy(update={"restarts": restarts})
+    creates = tuple(Create(part) for part in stage_objects(plan.wish(attempt)))
+    return Step(entry, creates, timedelta(seconds=5))
+
+
+def _entry(plan: Plan, started_at: datetime, attempt: int) -> StageStatus:
+    return StageStatus(
+        name=plan.stage,
+        key=plan.key,
+        attempt=attempt,
+        outcome=StageOutcome.RUNNING,
+        reason="Started",
+        started_at=started_at,
+    )
+
+
+def _until(when: datetime | None, now: datetime) -> timedelta | None:
+    return None if when is None else max(when - now, timedelta(milliseconds=100))

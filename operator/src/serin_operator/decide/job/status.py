@@ -1,0 +1,292 @@
+"""The status of a FineTuneJob: conditions, a word, and one sentence. For people; decisions never read the word back."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from serin_operator.api.contract import TrainOutput
+from serin_operator.api.v1alpha1 import (
+    API_VERSION,
+    FineTuneJobStatus,
+    Progress,
+    StageName,
+    StageOutcome,
+    StageStatus,
+    Verdict,
+)
+from serin_operator.decide.conditions import Finding, false, merged, true, unknown
+from serin_operator.decide.decision import Decision, Event, StatusWrite
+from serin_operator.decide.job.outlook import Outlook
+from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.manifests import names
+
+POLL_MISSING = timedelta(seconds=5)  # claims are not watched; gates and services are, and wake the job earlier
+POLL_IDLE = timedelta(minutes=10)  # the safety net under the watches
+
+
+class State(StrEnum):
+    """Display only."""
+
+    WAITING = "Waiting"
+    PREPARING = "Preparing"
+    TRAINING = "Training"
+    CONSOLIDATING = "Consolidating"
+    EVALUATING = "Evaluating"
+    HELD = "Held"
+    PASSED = "Passed"
+    CANARY = "Canary"
+    PROMOTED = "Promoted"
+    SUCCEEDED = "Succeeded"
+    REJECTED = "Rejected"
+    ROLLED_BACK = "RolledBack"
+    SUPERSEDED = "Superseded"
+    FAILED = "Failed"
+
+
+READY: Final = frozenset({State.PROMOTED, State.SUCCEEDED})
+STALLED: Final = frozenset({State.REJECTED, State.ROLLED_BACK, State.SUPERSEDED, State.FAILED})
+FINAL: Final = READY | STALLED
+
+_RUNNING: Final = {
+    StageName.PREPARE: State.PREPARING,
+    StageName.TRAIN: State.TRAINING,
+    StageName.CONSOLIDATE: State.CONSOLIDATING,
+    StageName.EVALUATE: State.EVALUATING,
+}
+_CONDITION: Final = {
+    StageName.PREPARE: "DataPrepared",
+    StageName.TRAIN: "Trained",
+    StageName.CONSOLIDATE: "Consolidated",
+    StageName.EVALUATE: "Evaluated",
+}
+
+
+def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
+    """The decision: the status first if it is news, then revisions' records, then Jobs."""
+    state, sentence = _state(s, o)
+    status = _status(s, o, state, sentence)
+    news = status.manifest() != s.job.status.manifest()
+    own = (_write(s, status),) if news else ()
+    changed = state != s.job.status.state
+    events = (Event(state.value, sentence, warning=state in STALLED | {State.HELD}),) if changed else ()
+    return Decision(
+        sentence=sentence,
+        statuses=(*own, *o.records),
+        actions=tuple(o.actions),
+        events=events,
+        requeue_after=o.requeue_after or POLL_IDLE,
+    )
+
+
+def _write(s: JobSnapshot, status: FineTuneJobStatus) -> StatusWrite:
+    meta = s.job.metadata
+    return StatusWrite(
+        API_VERSION,
+        "FineTuneJob",
+        meta.namespace,
+        meta.name,
+        status.manifest(),
+        names.FIELD_MANAGER_STATUS,
+        expect=meta.resource_version,
+    )
+
+
+def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTuneJobStatus:
+    generation = s.job.metadata.generation
+    findings = [_references(o), *_stage_findings(o), _gate(o), _promoted(o), *_summary(state, sentence)]
+    return FineTuneJobStatus(
+        observed_generation=generation,
+        state=state.value,
+        message=sentence[:2000],
+        conditions=merged(s.job.status.conditions, findings, generation, s.now),
+        stages=_journal(s, o),
+        progress=_progress(s, o),
+        gate=o.gate,
+        model_digest=o.model_digest,
+        revision=o.revision,
+    )
+
+
+def _journal(s: JobSnapshot, o: Outlook) -> list[StageStatus]:
+    """New entries, and the old ones of stages that were not reached: they may still hold a finished output."""
+    entries = {entry.name: entry for entry in s.job.status.stages}
+    entries.update({found.entry.name: found.entry for found in o.steps})
+    return [entries[name] for name in StageName if name in entries]
+
+
+def _progress(s: JobSnapshot, o: Outlook) -> Progress | None:
+    training = o.of(StageName.TRAIN)
+    if training is None:
+        return s.job.status.progress if o.reused is None and o.missing is not None else None
+    if training.entry.outcome is StageOutcome.RUNNING:
+        return s.progress or s.job.status.progress
+    if not training.done:
+        return s.job.status.progress
+    output = TrainOutput.model_validate(training.entry.output)
+    loss = f"{output.train_loss_last:.3f}" if output.train_loss_last is not None else None
+    eval_loss = f"{output.eval_loss:.3f}" if output.eval_loss is not None else None
+    return Progress(
+        step=output.steps, total_steps=output.steps, percent=100, eta_seconds=0, train_loss=loss, eval_loss=eval_loss
+    )
+
+
+# --- conditions ---------------------------------------------------------------------------------------------------
+
+
+def _references(o: Outlook) -> Finding:
+    if o.missing is not None:
+        return false("ReferencesResolved", o.missing.reason, o.missing.message)
+    return true("ReferencesResolved", "AllFound", "everything that the job names exists")
+
+
+def _stage_findings(o: Outlook) -> list[Finding]:
+    return [_stage_finding(o, stage) for stage in StageName]
+
+
+def _stage_finding(o: Outlook, stage: StageName) -> Finding:
+    type_ = _CONDITION[stage]
+    found = o.of(stage)
+    if found is None:
+        if o.reused is not None and stage in (StageName.TRAIN, StageName.CONSOLIDATE):
+            return true(type_, "Reused", f"the same training was done before; its model is {o.reused}")
+        return unknown(type_, "Pending", "not reached yet")
+    entry = found.entry
+    if entry.outcome is StageOutcome.SUCCEEDED:
+        return true(type_, "Succeeded", entry.message)
+    if entry.outcome is StageOutcome.FAILED:
+        return false(type_, entry.reason, _failure_sentence(entry))
+    return unknown(type_, "Running", found.note or f"attempt {entry.attempt}")
+
+
+def _failure_sentence(entry: StageStatus) -> str:
+    message = entry.message.rstrip(".")
+    if entry.retry_at is None:
+        return f"{message}; change the spec to try again"
+    return f"{message}; looked at again at {entry.retry_at:%H:%M:%S} UTC"
+
+
+_GATE: Final = {
+    Verdict.PASSED: (true, "AllPassed"),
+    Verdict.FAILED: (false, "RequirementMissed"),
+    Verdict.INCONCLUSIVE: (unknown, "WithinNoise"),
+    Verdict.ERROR: (unknown, "NotMeasured"),
+}
+
+
+def _gate(o: Outlook) -> Finding:
+    gate = o.gate
+    if gate is None:
+        record = o.final_revision.status.gate if o.final_revision is not None else None
+        if record is None:
+            return unknown("GatePassed", "Pending", "not judged yet")
+        build, reason = _GATE[record.verdict]
+        return build("GatePassed", reason, record.message)
+    build, reason = _GATE[gate.verdict]
+    return build("GatePassed", reason, gate.message)
+
+
+def _promoted(o: Outlook) -> Finding:
+    rollout = o.final_revision.status.rollout if o.final_revision is not None else None
+    if rollout is None:
+        return unknown("Promoted", "Pending", "not decided yet")
+    if rollout.rejection is not None:
+        return false("Promoted", "RolledBack", rollout.rejection.message)
+    if rollout.promoted_at is not None:
+        return true("Promoted", "Promoted", f"{o.revision} is what users get")
+    return false("Promoted", "Superseded", "a newer candidate took its place before it was promoted")
+
+
+def _summary(state: State, sentence: str) -> tuple[Finding, ...]:
+    """The three that kstatus reads (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus)."""
+    ready = true("Ready", state.value, sentence) if state in READY else false("Ready", state.value, sentence)
+    working = state not in FINAL
+    reconciling = (true if working else false)("Reconciling", state.value if working else "Settled", "")
+    stalled = (true if state in STALLED else false)("Stalled", state.value if state in STALLED else "NotStalled", "")
+    return ready, reconciling, stalled
+
+
+# --- state and sentence -------------------------------------------------------------------------------------------
+
+
+def _state(s: JobSnapshot, o: Outlook) -> tuple[State, str]:
+    for phase in _PHASES:
+        found = phase(s, o)
+        if found is not None:
+            return found
+    return State.SUCCEEDED, f"the model is ready, digest {o.model_digest}"
+
+
+def _final(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    rollout = o.final_revision.status.rollout if o.final_revision is not None else None
+    if rollout is None:
+        return None
+    if rollout.rejection is not None:
+        return State.ROLLED_BACK, rollout.rejection.message
+    if rollout.promoted_at is not None:
+        return (
+            State.PROMOTED,
+            f"{o.revision} is what users of {_service(s)} get since {rollout.promoted_at:%H:%M:%S} UTC",
+        )
+    return State.SUPERSEDED, f"{o.revision} gave way to a newer candidate before it was promoted"
+
+
+def _given_up(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    for found in o.steps:
+        if found.entry.outcome is StageOutcome.FAILED and found.entry.retry_at is None:
+            return State.FAILED, f"{found.entry.name.value} failed: {_failure_sentence(found.entry)}"
+    return None
+
+
+def _running(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    for found in o.steps:
+        if found.entry.outcome is StageOutcome.RUNNING:
+            attempt = f", attempt {found.entry.attempt}" if found.entry.attempt > 1 else ""
+            note = f": {found.note}" if found.note else ""
+            return _RUNNING[found.entry.name], f"{_RUNNING[found.entry.name].value.lower()}{attempt}{note}"
+    return None
+
+
+def _missing(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    return (State.WAITING, o.missing.message) if o.missing is not None else None
+
+
+def _to_be_retried(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    for found in o.steps:
+        if found.entry.outcome is StageOutcome.FAILED:
+            return State.WAITING, f"{found.entry.name.value} failed: {_failure_sentence(found.entry)}"
+    return None
+
+
+def _judged(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    if o.gate is None or o.gate.verdict is Verdict.PASSED:
+        return None
+    return (State.REJECTED if o.gate.verdict is Verdict.FAILED else State.HELD), o.gate.message
+
+
+def _in_traffic(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    if s.job.spec.rollout is None or o.revision is None:
+        return None
+    service = s.service
+    if service is not None and service.status.candidate is not None:
+        candidate = service.status.candidate.revision
+        if candidate == o.revision:
+            return State.CANARY, service.status.message or f"{o.revision} is on its way in"
+        return State.PASSED, f"{o.revision} passed and follows {candidate}, which is on its way in"
+    return State.PASSED, f"{o.revision} passed and waits for {_service(s)} to take it"
+
+
+def _service(s: JobSnapshot) -> str:
+    return s.job.spec.rollout.model_service_ref.name if s.job.spec.rollout is not None else ""
+
+
+_Phase = Callable[[JobSnapshot, Outlook], tuple[State, str] | None]
+_PHASES: Final[tuple[_Phase, ...]] = (  # the first that answers wins
+    _final,
+    _given_up,
+    _running,
+    _missing,
+    _to_be_retried,
+    _judged,
+    _in_traffic,
+)

@@ -1,0 +1,52 @@
+"""Stage keys: the hash of what a stage depends on. A stage runs when no finished output has its key.
+
+The image that runs a stage is not part of the key: an upgrade of Serin must not train everybody's models again. The
+image is recorded on the Job instead.
+"""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from serin_operator.api.v1alpha1 import FineTuneJobSpec
+
+KEY_LENGTH = 16
+
+
+def key_of(*parts: Any) -> str:
+    """A short stable hash of JSON-like values."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def prepare_key(spec: FineTuneJobSpec) -> str:
+    """Base model and data by address, and how they are cut. What they hold is known only once Prepare has read them."""
+    return key_of(
+        "prepare",
+        spec.base_model.manifest(),
+        spec.data.manifest(),
+        spec.hyperparameters.max_sequence_length,
+        spec.artifacts.manifest(),
+    )
+
+
+def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -> str:
+    """What decides the weights: model and data by digest, method, hyperparameters and distribution.
+
+    Resources and restarts are left out: more memory for a pod does not make another model.
+    """
+    distribution = spec.distribution
+    return key_of(
+        "train",
+        base_model_digest,
+        data_digest,
+        spec.method.manifest(),
+        spec.hyperparameters.manifest(),
+        [distribution.nodes, distribution.processes_per_node, distribution.deepspeed.manifest()],
+        spec.artifacts.manifest(),
+    )
+
+
+def model_key(train: str) -> str:
+    """The consolidated model follows from the training alone."""
+    return key_of("model", train)

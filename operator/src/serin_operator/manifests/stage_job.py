@@ -1,0 +1,182 @@
+"""The batch/v1 Job of one attempt of one stage, its ConfigMap and, for training, its headless Service.
+
+Training is one Indexed Job: pod i is node i, and `<job>-0.<service>` is where torchrun meets
+(https://kubernetes.io/docs/tasks/job/job-with-pod-to-pod-communication/). One failing pod ends the attempt; the next
+attempt resumes from the newest complete checkpoint.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serin_operator.api.v1alpha1 import API_VERSION, FineTuneJob, Resources, StageName
+from serin_operator.manifests import names, pods
+from serin_operator.manifests.volumes import claim_volumes
+
+METRICS_PORT = 9400
+RENDEZVOUS_PORT = 29500
+SMALL: Mapping[str, Any] = {"requests": {"cpu": "100m", "memory": "512Mi"}}
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """The wish for one attempt: what to run, with which config, on what."""
+
+    owner: FineTuneJob
+    stage: StageName
+    key: str
+    attempt: int
+    image: str
+    pull_policy: str
+    config: Mapping[str, Any]
+    reads: tuple[str, ...]  # addresses that the pod reads
+    writes: tuple[str, ...]  # and those that it writes
+    nodes: int = 1
+    processes_per_node: int = 1
+    resources: Resources | None = None
+
+    @property
+    def name(self) -> str:
+        return names.stage_child(self.owner.metadata.name, self.stage, self.key, self.attempt)
+
+
+def stage_objects(wish: StageJob) -> tuple[dict[str, Any], ...]:
+    """Everything one attempt needs, in the order of creation."""
+    parts = [config_map(wish)]
+    if wish.stage is StageName.TRAIN:
+        parts.append(headless_service(wish))
+    return (*parts, job(wish))
+
+
+def config_map(wish: StageJob) -> dict[str, Any]:
+    text = json.dumps(wish.config, indent=1, sort_keys=True)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _meta(wish), "data": {"config.json": text}}
+
+
+def headless_service(wish: StageJob) -> dict[str, Any]:
+    """Gives each training pod a name; published before ready, since ranks meet before anything is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(wish),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {"batch.kubernetes.io/job-name": wish.name},
+        },
+    }
+
+
+def job(wish: StageJob) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _meta(wish),
+        "spec": {
+            "completions": wish.nodes,
+            "parallelism": wish.nodes,
+            "completionMode": "Indexed",
+            "backoffLimit": 0,
+            "template": {"metadata": _pod_meta(wish), "spec": _pod_spec(wish)},
+        },
+    }
+
+
+def _meta(wish: StageJob) -> dict[str, Any]:
+    owner = wish.owner.metadata
+    return {
+        "name": wish.name,
+        "namespace": owner.namespace,
+        "labels": _labels(wish),
+        "ownerReferences": [pods.owner_reference(API_VERSION, "FineTuneJob", owner.name, owner.uid)],
+    }
+
+
+def _labels(wish: StageJob) -> dict[str, str]:
+    return {
+        names.MANAGED_BY: names.MANAGER,
+        names.JOB: wish.owner.metadata.name,
+        names.STAGE: wish.stage.lower(),
+        names.KEY: wish.key,
+        names.ATTEMPT: str(wish.attempt),
+    }
+
+
+def _pod_meta(wish: StageJob) -> dict[str, Any]:
+    meta: dict[str, Any] = {"labels": _labels(wish)}
+    if wish.stage is StageName.TRAIN:
+        meta["annotations"] = {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(METRICS_PORT),
+            "prometheus.io/path": "/metrics",
+        }
+    return meta
+
+
+def _pod_spec(wish: StageJob) -> dict[str, Any]:
+    claims, claim_mounts = claim_volumes(wish.reads, wish.writes)
+    scratch, scratch_mounts = pods.scratch_volumes()
+    config, config_mount = pods.config_volume(wish.name)
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pods.POD_SECURITY,
+        "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts])],
+        "volumes": [config, *scratch, *claims],
+    }
+    if wish.stage is StageName.TRAIN:
+        spec["subdomain"] = wish.name
+        spec["terminationGracePeriodSeconds"] = 120  # time to save a checkpoint on SIGTERM
+    return spec
+
+
+def _container(wish: StageJob, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": wish.stage.lower(),
+        "image": wish.image,
+        "imagePullPolicy": wish.pull_policy,
+        "command": _command(wish),
+        "env": [*pods.common_env(), *_thread_env(wish)],
+        "resources": wish.resources.manifest() if wish.resources is not None else dict(SMALL),
+        "securityContext": pods.CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+    if wish.stage is StageName.TRAIN:
+        container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
+    return container
+
+
+def _command(wish: StageJob) -> list[str]:
+    config = ["--config", f"{pods.CONFIG_DIR}/config.json"]
+    if wish.stage is StageName.EVALUATE:
+        return ["python", "-m", "serin_evaluator", *config]
+    if wish.stage is not StageName.TRAIN:
+        return ["python", "-m", "serin_trainer", *config]
+    return [
+        "torchrun",
+        f"--nnodes={wish.nodes}",
+        f"--nproc_per_node={wish.processes_per_node}",
+        "--node_rank=$(JOB_COMPLETION_INDEX)",
+        f"--master_addr={wish.name}-0.{wish.name}",
+        f"--master_port={RENDEZVOUS_PORT}",
+        "-m",
+        "serin_trainer",
+        *config,
+    ]
+
+
+def _thread_env(wish: StageJob) -> list[dict[str, str]]:
+    """Ranks that share a node must not fight for its cores; the other stages are alone and may use them all."""
+    if wish.stage is not StageName.TRAIN:
+        return []
+    return [{"name": "OMP_NUM_THREADS", "value": str(max(1, _cores(wish.resources) // wish.processes_per_node))}]
+
+
+def _cores(resources: Resources | None) -> int:
+    """Whole cores that a pod may use; 1 when its resources do not say."""
+    given = (resources.limits or resources.requests or {}) if resources is not None else {}
+    cpu = str(given.get("cpu", "1"))
+    return int(cpu[:-1]) // 1000 if cpu.endswith("m") else int(float(cpu))

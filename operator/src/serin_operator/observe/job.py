@@ -1,0 +1,147 @@
+"""One look at the world for one FineTuneJob: live reads, gathered into a JobSnapshot."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from serin_operator.api import kinds
+from serin_operator.api.base import ApiModel
+from serin_operator.api.kinds import Kind
+from serin_operator.api.v1alpha1 import (
+    ClusterEvalPolicy,
+    EvalGate,
+    FineTuneJob,
+    ModelRevision,
+    ModelService,
+    NamespaceSelector,
+    Progress,
+    StageName,
+)
+from serin_operator.decide.job.references import needed_claims
+from serin_operator.decide.job.snapshot import Configured, JobSnapshot, RunPhase, StageRun
+from serin_operator.http import httpx
+from serin_operator.manifests import names
+from serin_operator.observe import training
+from serin_operator.observe.runs import runs, training_pod_address
+from serin_operator.rest import Cluster, Json
+from serin_operator.settings import Settings
+
+M = TypeVar("M", bound=ApiModel)
+
+
+async def observe_job(
+    cluster: Cluster, client: httpx.AsyncClient, settings: Settings, namespace: str, name: str, now: datetime
+) -> JobSnapshot | None:
+    """The snapshot; None when the job is gone or going."""
+    found = await cluster.get(kinds.FINE_TUNE_JOB, namespace, name)
+    if found is None or found["metadata"].get("deletionTimestamp") is not None:
+        return None
+    job = FineTuneJob.model_validate(found)
+    selector = f"{names.JOB}={name},{names.MANAGED_BY}={names.MANAGER}"
+    gates, policies, service, revisions, jobs, pods = await asyncio.gather(
+        _gates(cluster, job),
+        _policies(cluster, namespace),
+        _service(cluster, job),
+        _revisions(cluster, job),
+        cluster.list(kinds.JOB, namespace, selector),
+        cluster.list(kinds.POD, namespace, selector),
+    )
+    stage_runs = runs(jobs, pods)
+    claims, progress = await asyncio.gather(_claims(cluster, job, gates), _progress(client, stage_runs, pods))
+    return JobSnapshot(
+        job=job,
+        now=now,
+        configured=_configured(settings),
+        claims=claims,
+        gates=gates,
+        policies=policies[0],
+        unreadable_policies=policies[1],
+        service=service,
+        revisions=revisions,
+        runs=stage_runs,
+        progress=progress,
+    )
+
+
+def _configured(settings: Settings) -> Configured:
+    return Configured(
+        trainer_image=settings.images.trainer,
+        evaluator_image=settings.images.evaluator,
+        pull_policy=settings.image_pull_policy,
+        prepare_retry=timedelta(seconds=settings.prepare_retry_seconds),
+    )
+
+
+async def _get(cluster: Cluster, kind: Kind, model: type[M], namespace: str, name: str) -> M | None:
+    found = await cluster.get(kind, namespace, name)
+    return model.model_validate(found) if found is not None else None
+
+
+async def _gates(cluster: Cluster, job: FineTuneJob) -> dict[str, EvalGate]:
+    wanted = [ref.name for ref in job.spec.gates]
+    found = await asyncio.gather(
+        *(_get(cluster, kinds.EVAL_GATE, EvalGate, job.metadata.namespace, name) for name in wanted)
+    )
+    return {gate.metadata.name: gate for gate in found if gate is not None}
+
+
+async def _policies(cluster: Cluster, namespace: str) -> tuple[tuple[ClusterEvalPolicy, ...], tuple[str, ...]]:
+    """Policies that select this namespace, and the names of those that this version cannot read."""
+    found = await cluster.list(kinds.CLUSTER_EVAL_POLICY, None)
+    if not found:
+        return (), ()
+    labels = await _namespace_labels(cluster, namespace)
+    matching: list[ClusterEvalPolicy] = []
+    unreadable: list[str] = []
+    for item in found:
+        try:
+            policy = ClusterEvalPolicy.model_validate(item)
+        except ValidationError:
+            unreadable.append(item["metadata"]["name"])
+            continue
+        if selects(policy.spec.namespace_selector, labels):
+            matching.append(policy)
+    return tuple(matching), tuple(unreadable)
+
+
+def selects(selector: NamespaceSelector, labels: dict[str, str]) -> bool:
+    """True when the namespace has every label that the selector asks for."""
+    return all(labels.get(key) == value for key, value in selector.match_labels.items())
+
+
+async def _namespace_labels(cluster: Cluster, namespace: str) -> dict[str, str]:
+    found = await cluster.get(kinds.NAMESPACE, None, namespace)
+    return dict((found or {"metadata": {}})["metadata"].get("labels") or {})
+
+
+async def _service(cluster: Cluster, job: FineTuneJob) -> ModelService | None:
+    if job.spec.rollout is None:
+        return None
+    name = job.spec.rollout.model_service_ref.name
+    return await _get(cluster, kinds.MODEL_SERVICE, ModelService, job.metadata.namespace, name)
+
+
+async def _revisions(cluster: Cluster, job: FineTuneJob) -> tuple[ModelRevision, ...]:
+    if job.spec.rollout is None:
+        return ()
+    selector = f"{names.SERVICE}={job.spec.rollout.model_service_ref.name}"
+    found = await cluster.list(kinds.MODEL_REVISION, job.metadata.namespace, selector)
+    return tuple(ModelRevision.model_validate(item) for item in found)
+
+
+async def _claims(cluster: Cluster, job: FineTuneJob, gates: dict[str, EvalGate]) -> frozenset[str]:
+    uris = tuple(suite.dataset.uri for gate in gates.values() for suite in gate.spec.suites)
+    wanted = list(needed_claims(job.spec, uris))
+    found = await asyncio.gather(*(cluster.get(kinds.PVC, job.metadata.namespace, name) for name in wanted))
+    return frozenset(name for name, claim in zip(wanted, found, strict=True) if claim is not None)
+
+
+async def _progress(client: httpx.AsyncClient, stage_runs: Iterable[StageRun], pods: list[Json]) -> Progress | None:
+    for run in stage_runs:
+        if run.stage is StageName.TRAIN and run.phase is RunPhase.RUNNING:
+            address = training_pod_address(pods, run)
+            return await training.progress(client, address) if address else None
+    return None

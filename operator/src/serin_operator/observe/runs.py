@@ -1,0 +1,140 @@
+"""Stage runs read from batch/v1 Jobs and their pods. Pure parsing; the reads are in `observe/job.py`."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from serin_operator.api.contract import StageResult, parse_result
+from serin_operator.api.v1alpha1 import StageName
+from serin_operator.decide.job.failures import EXIT_CONFIG, EXIT_DATA, EXIT_TRY_AGAIN
+from serin_operator.decide.job.snapshot import RunPhase, StageRun
+from serin_operator.manifests import names
+
+Json = Mapping[str, Any]
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+_STAGES = {stage.lower(): stage for stage in StageName}
+_TELLING = (EXIT_CONFIG, EXIT_DATA, EXIT_TRY_AGAIN)
+_STUCK = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName",
+                    "CreateContainerConfigError", "CreateContainerError"})  # fmt: skip
+
+
+def runs(jobs: Iterable[Json], pods: Iterable[Json]) -> tuple[StageRun, ...]:
+    """One StageRun for each of our Jobs."""
+    by_job: dict[str, list[Json]] = {}
+    for pod in pods:
+        by_job.setdefault(_labels(pod).get(JOB_NAME_LABEL, ""), []).append(pod)
+    found = (_run(job, by_job.get(job["metadata"]["name"], [])) for job in jobs)
+    return tuple(run for run in found if run is not None)
+
+
+def training_pod_address(pods: Iterable[Json], run: StageRun) -> str | None:
+    """The IP of the pod of rank 0 while it runs."""
+    for pod in pods:
+        labels = _labels(pod)
+        if labels.get(JOB_NAME_LABEL) == run.name and labels.get(INDEX_LABEL) == "0":
+            status = _status(pod)
+            return status.get("podIP") if status.get("phase") == "Running" else None
+    return None
+
+
+def _run(job: Json, pods: list[Json]) -> StageRun | None:
+    labels = _labels(job)
+    stage = _STAGES.get(labels.get(names.STAGE, ""))
+    attempt = labels.get(names.ATTEMPT, "")
+    if stage is None or not attempt.isdigit():
+        return None  # somebody else's Job under our label
+    phase, finished_at = _phase(job)
+    ended = [end for pod in pods if (end := _terminated(pod)) is not None]
+    told = _most_telling(ended, phase)
+    return StageRun(
+        stage=stage,
+        key=labels.get(names.KEY, ""),
+        attempt=int(attempt),
+        name=job["metadata"]["name"],
+        uid=job["metadata"]["uid"],
+        phase=phase,
+        started_at=_time(job["metadata"]["creationTimestamp"]),
+        finished_at=finished_at,
+        result=parse_result(str(told.get("message", ""))) if told else None,
+        exit_code=told.get("exitCode") if told else None,
+        disrupted=any(_disrupted(pod) for pod in pods),
+        out_of_memory=any(end.get("reason") == "OOMKilled" for end in ended),
+        waiting=next((why for pod in pods if (why := _waiting(pod))), ""),
+        log_tail=str(told.get("message", "")) if told else "",
+        deleting=job["metadata"].get("deletionTimestamp") is not None,
+    )
+
+
+def _phase(job: Json) -> tuple[RunPhase, datetime | None]:
+    """Complete and Failed are set only once all pods have ended (Kubernetes 1.31 and later)."""
+    for condition in cast("list[Json]", _status(job).get("conditions") or []):
+        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
+            phase = RunPhase.SUCCEEDED if condition["type"] == "Complete" else RunPhase.FAILED
+            return phase, _time(condition["lastTransitionTime"])
+    return RunPhase.RUNNING, None
+
+
+def _most_telling(ended: list[Json], phase: RunPhase) -> Json | None:
+    """Of a success, the pod that wrote the result; of a failure, the pod that knows whose turn it is."""
+    if phase is RunPhase.SUCCEEDED:
+        return next((end for end in ended if _result(end) is not None), ended[0] if ended else None)
+    failed = [end for end in ended if end.get("exitCode") != 0]
+    return min(failed, key=_rank, default=None)
+
+
+def _rank(end: Json) -> tuple[int, str]:
+    """A pod that says why comes first, then one with a telling exit code, then whoever failed first."""
+    if _result(end) is not None:
+        return 0, str(end.get("finishedAt"))
+    return (1 if end.get("exitCode") in _TELLING else 2), str(end.get("finishedAt"))
+
+
+def _result(end: Json) -> StageResult | None:
+    return parse_result(str(end.get("message", "")))
+
+
+def _terminated(pod: Json) -> Json | None:
+    for status in cast("list[Json]", _status(pod).get("containerStatuses") or []):
+        ended = _part(_part(status, "state"), "terminated")
+        if ended:
+            return ended
+    return None
+
+
+def _disrupted(pod: Json) -> bool:
+    """https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions"""
+    status = _status(pod)
+    conditions = cast("list[Json]", status.get("conditions") or [])
+    evicted = status.get("reason") in ("Evicted", "NodeLost", "Preempting", "NodeShutdown", "Terminated")
+    return evicted or any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+
+
+def _waiting(pod: Json) -> str:
+    name = pod["metadata"]["name"]
+    status = _status(pod)
+    for condition in cast("list[Json]", status.get("conditions") or []):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"pod {name} is not scheduled: {condition.get('message', condition.get('reason', ''))}"
+    for container in cast("list[Json]", status.get("containerStatuses") or []):
+        waiting = _part(_part(container, "state"), "waiting")
+        if waiting.get("reason") in _STUCK:
+            return f"pod {name} does not start: {waiting['reason']}: {waiting.get('message', '')}"
+    return ""
+
+
+def _labels(manifest: Json) -> Mapping[str, str]:
+    return cast("Mapping[str, str]", manifest["metadata"].get("labels") or {})
+
+
+def _status(manifest: Json) -> Json:
+    return _part(manifest, "status")
+
+
+def _part(parent: Json, field: str) -> Json:
+    """A nested object, empty when it is absent."""
+    return cast("Json", parent.get(field) or {})
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,130 @@
+"""A keyed work queue: one look at a key at a time, wake-ups coalesce, failures back off, looks can be booked ahead.
+
+The shape is that of controller-runtime's workqueue. Nothing in here survives a restart, and nothing needs to: after a
+restart every object is seen anew.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+
+from serin_operator import telemetry
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """What to look at."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+FIRST_BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+def backoff(failures: int) -> timedelta:
+    """1 s, 2 s, 4 s, ... up to 5 min."""
+    return min(FIRST_BACKOFF * 2 ** min(failures - 1, 16), LONGEST_BACKOFF)
+
+
+@dataclass
+class WorkQueue:
+    """Deadlines by key. A key is due when its deadline has come; an earlier wake-up moves the deadline forward."""
+
+    _due: dict[Key, float] = field(default_factory=dict[Key, float])
+    _heap: list[tuple[float, int, Key]] = field(default_factory=list[tuple[float, int, Key]])
+    _busy: set[Key] = field(default_factory=set[Key])
+    _failures: dict[Key, int] = field(default_factory=dict[Key, int])
+    _order: count[int] = field(default_factory=count)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, key: Key, after: timedelta = timedelta(0)) -> None:
+        """Look at the key after this time, or earlier when it is booked earlier already."""
+        when = asyncio.get_running_loop().time() + after.total_seconds()
+        if when < self._due.get(key, float("inf")):
+            self._due[key] = when
+            heapq.heappush(self._heap, (when, next(self._order), key))
+            telemetry.QUEUE_DEPTH.set(len(self._due))
+            self._changed.set()
+
+    def forget(self, key: Key) -> None:
+        """The object is gone: no look is booked, its failures are forgotten."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    async def run(self, look: Callable[[Key], Awaitable[timedelta | None]], workers: int = 8) -> None:
+        """Serve for ever. `look` returns when to look again, or raises `Later`; anything else it raises backs off."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work(look))
+
+    async def _work(self, look: Callable[[Key], Awaitable[timedelta | None]]) -> None:
+        while True:
+            key = await self._next()
+            self._busy.add(key)
+            try:
+                again = await look(key)
+                self._failures.pop(key, None)
+            except RetryLater as later:
+                again = self._back_off(key, later.after)
+            finally:
+                self._busy.discard(key)
+                self._changed.set()
+            if again is not None:
+                self.add(key, again)
+
+    def _back_off(self, key: Key, asked: timedelta | None) -> timedelta:
+        self._failures[key] = self._failures.get(key, 0) + 1
+        return max(backoff(self._failures[key]), asked or timedelta(0))
+
+    async def _next(self) -> Key:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            key, wait = self._pop(loop.time())
+            if key is not None:
+                return key
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _pop(self, now: float) -> tuple[Key | None, float | None]:
+        """The next key that is due and not being looked at, or how long to wait for one."""
+        held: list[tuple[float, int, Key]] = []
+        found: Key | None = None
+        wait: float | None = None
+        while self._heap and found is None and wait is None:
+            item = heapq.heappop(self._heap)
+            when, _, key = item
+            if self._due.get(key) != when:
+                continue  # booked anew since, or forgotten
+            if when > now:
+                held.append(item)
+                wait = when - now
+            elif key in self._busy:
+                held.append(item)  # serial per key: its turn comes when the running look ends
+            else:
+                del self._due[key]
+                found = key
+        for item in held:
+            heapq.heappush(self._heap, item)
+        telemetry.QUEUE_DEPTH.set(len(self._due))
+        return found, wait
+
+
+class RetryLater(Exception):
+    """The look failed in a way that time may heal."""
+
+    def __init__(self, after: timedelta | None = None) -> None:
+        super().__init__()
+        self.after = after

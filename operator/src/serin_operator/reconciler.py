@@ -1,0 +1,106 @@
+"""The sentence: observe, decide, act. One look at one object; errors are sorted by whose turn it is."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from serin_operator import telemetry
+from serin_operator.act.execute import Executor
+from serin_operator.api.v1alpha1 import API_VERSION, ObjectMeta
+from serin_operator.decide.decision import Decision
+from serin_operator.decide.job import decide_job
+from serin_operator.decide.service import decide_service
+from serin_operator.errors import ClusterUnavailable, Conflict, SerinError
+from serin_operator.http import httpx
+from serin_operator.observe.job import observe_job
+from serin_operator.observe.prometheus import MetricSources
+from serin_operator.observe.service import observe_service
+from serin_operator.queue import Key, RetryLater
+from serin_operator.rest import Cluster
+from serin_operator.settings import Settings
+
+log = logging.getLogger("serin.reconcile")
+
+FINE_TUNE_JOB = "FineTuneJob"
+MODEL_SERVICE = "ModelService"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look saw of the object and decided."""
+
+    meta: ObjectMeta
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Looks at FineTuneJobs and ModelServices."""
+
+    cluster: Cluster
+    executor: Executor
+    sources: MetricSources
+    client: httpx.AsyncClient
+    settings: Settings
+
+    async def look(self, key: Key) -> timedelta | None:
+        """Observe, decide, act; when to look again (None: the object is gone)."""
+        with telemetry.RECONCILE_SECONDS.labels(key.kind).time():
+            try:
+                found = await self._loops[key.kind](key)
+                if found is None:
+                    telemetry.RECONCILES.labels(key.kind, "gone").inc()
+                    return None
+                await self.executor.carry_out(found.decision, _regarding(key, found.meta))
+            except Exception as error:
+                raise self._sorted(key, error) from error
+        telemetry.RECONCILES.labels(key.kind, "ok").inc()
+        log.info("%s", found.decision.sentence, extra={"object": str(key)})
+        return found.decision.requeue_after
+
+    @property
+    def _loops(self) -> dict[str, Callable[[Key], Awaitable[Look | None]]]:
+        return {FINE_TUNE_JOB: self._job, MODEL_SERVICE: self._service}
+
+    async def _job(self, key: Key) -> Look | None:
+        snapshot = await observe_job(
+            self.cluster, self.client, self.settings, key.namespace, key.name, datetime.now(UTC)
+        )
+        return Look(snapshot.job.metadata, decide_job(snapshot)) if snapshot is not None else None
+
+    async def _service(self, key: Key) -> Look | None:
+        snapshot = await observe_service(
+            self.cluster, self.sources, self.settings, key.namespace, key.name, datetime.now(UTC)
+        )
+        return Look(snapshot.service.metadata, decide_service(snapshot)) if snapshot is not None else None
+
+    def _sorted(self, key: Key, error: Exception) -> RetryLater:
+        """Every failure of a look is looked at again; how it is told depends on whose turn it is."""
+        where = {"object": str(key)}
+        telemetry.RECONCILES.labels(key.kind, type(error).__name__).inc()
+        if isinstance(error, Conflict):
+            log.info("the look was stale, looking again: %s", error, extra=where)
+            return RetryLater()
+        if isinstance(error, ClusterUnavailable):
+            log.warning("%s", error, extra=where)
+            return RetryLater(timedelta(seconds=error.retry_after) if error.retry_after is not None else None)
+        if isinstance(error, SerinError | ValidationError):
+            log.error("%s", error, extra=where)
+            return RetryLater()
+        log.exception("a bug in Serin: the look failed", exc_info=error, extra=where)
+        return RetryLater()
+
+
+def _regarding(key: Key, meta: ObjectMeta) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": key.kind,
+        "namespace": key.namespace,
+        "name": key.name,
+        "uid": meta.uid,
+        "resourceVersion": meta.resource_version,
+    }
