@@ -1,0 +1,10 @@
+"""The service loop: from revisions to traffic. `decide_service(snapshot)` is its door.
+
+snapshot.py what is seen, revisions.py who may serve, slos.py verdicts, facts.py predicates, canary.py the rules,
+children.py and traffic.py the objects, words.py the sentences, status.py what people see, loop.py all of it together.
+"""
+
+from serin_operator.decide.service.loop import decide_service
+from serin_operator.decide.service.snapshot import ServiceSnapshot
+
+__all__ = ["ServiceSnapshot", "decide_service"]

@@ -1,0 +1,60 @@
+"""Which children to apply and which to delete. A revision without traffic is kept for a while, then leaves the route,
+and only then goes: a route that names a missing Service is refused by its Gateway."""
+
+from serin_operator.decide.decision import Action, Apply, Delete
+from serin_operator.decide.service import revisions
+from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.manifests import names
+from serin_operator.manifests.serving import Serving, fingerprint, serving_objects
+
+
+def kept(plan: Plan) -> list[str]:
+    """Revisions that have pods, the stable first."""
+    stable = plan.stable.revision if plan.stable is not None else ""
+    candidate = plan.candidate.revision if plan.candidate is not None else ""
+    return [name for name in (stable, candidate, plan.deploy) if name]
+
+
+def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
+    """Children that are missing, or that were applied with another wish."""
+    there = {(child.kind, child.name): child.fingerprint for child in s.children}
+    return [
+        Apply(manifest, names.FIELD_MANAGER_CHILDREN)
+        for name in kept(plan)
+        if (revision := s.by_name.get(name)) is not None
+        for manifest in serving_objects(Serving(s.service, revision, s.settings.image, s.settings.pull_policy))
+        if there.get((manifest["kind"], manifest["metadata"]["name"])) != fingerprint(manifest)
+    ]
+
+
+def deletes(s: ServiceSnapshot, plan: Plan) -> list[Action]:
+    """Children of revisions that nobody is sent to any more."""
+    namespace = s.service.metadata.namespace
+    return [
+        Delete(child.api_version, child.kind, namespace, child.name, child.uid)
+        for child in s.children
+        if child.revision not in kept(plan) and expired(s, plan, child.revision) and _unrouted(s, child.revision)
+    ]
+
+
+def expired(s: ServiceSnapshot, plan: Plan, name: str) -> bool:
+    """Without traffic for longer than the delay."""
+    if plan.stable is None:
+        return True
+    left_at = plan.stable.since
+    revision = s.by_name.get(name)
+    if revision is not None:
+        record = revisions.record(revision)
+        if record.rejection is not None:
+            if record.rejection.weight_zero_at is None:
+                return False
+            left_at = record.rejection.weight_zero_at
+        elif record.superseded_at is not None:
+            left_at = record.superseded_at
+    return s.now - left_at >= s.settings.scale_down_delay
+
+
+def _unrouted(s: ServiceSnapshot, name: str) -> bool:
+    """The route that is in force does not name it."""
+    return s.route is None or (s.route.programmed and not s.route.mentions(name))

@@ -1,0 +1,113 @@
+"""From the plan to the writes: records first, then the service's status, then objects, then the route, then events.
+
+Whatever cannot be observed again (a digest is bad, a step begins) is in the store before anything moves, so a crash
+after any single write leaves a world from which the next look goes on safely.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE
+from serin_operator.api.v1alpha1 import ModelRevision, RolloutRecord
+from serin_operator.decide.decision import Decision, StatusWrite
+from serin_operator.decide.service import canary, children, revisions, traffic
+from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.decide.service.status import wanted_status
+from serin_operator.manifests import names
+
+
+def decide_service(s: ServiceSnapshot) -> Decision:
+    """What to write now, and when to look again."""
+    plan = canary.plan(s)
+    before, after = _records_first(s, plan), _records_last(s, plan)
+    return Decision(
+        sentence=plan.sentence,
+        statuses=(
+            *(_record_write(s.by_name[name], record) for name, record in before.items()),
+            *_status_write(s, plan),
+            *(_record_write(s.by_name[name], record) for name, record in after.items()),
+        ),
+        actions=(*children.applies(s, plan), *traffic.applies(s, plan), *children.deletes(s, plan)),
+        events=plan.events,
+        requeue_after=min(plan.requeue_after, _scale_down_in(s, plan)),
+    )
+
+
+def _records_first(s: ServiceSnapshot, plan: Plan) -> Mapping[str, RolloutRecord]:
+    """Rejections and supersessions: they take a revision out of the running, so they come before its weight moves."""
+    found = {**_superseded(s), **_weight_zero(s)}
+    return {**found, **{revision.metadata.name: record for revision, record in plan.records}}
+
+
+def _superseded(s: ServiceSnapshot) -> dict[str, RolloutRecord]:
+    if s.stable is None:
+        return {}
+    chosen = revisions.next_candidate(s)
+    return {
+        revision.metadata.name: revisions.record(revision).model_copy(update={"superseded_at": s.now})
+        for revision in revisions.waiting(s)
+        if chosen is None or revision.metadata.name != chosen.metadata.name
+    }
+
+
+def _weight_zero(s: ServiceSnapshot) -> dict[str, RolloutRecord]:
+    """When a rejected revision was first read back without traffic, by a route in force."""
+    if s.route is not None and not s.route.programmed:
+        return {}
+    return {
+        revision.metadata.name: record.model_copy(
+            update={"rejection": record.rejection.model_copy(update={"weight_zero_at": s.now})}
+        )
+        for revision in s.revisions
+        if (record := revisions.record(revision)).rejection is not None
+        and record.rejection.weight_zero_at is None
+        and s.weight(revision.metadata.name) == 0
+    }
+
+
+def _records_last(s: ServiceSnapshot, plan: Plan) -> Mapping[str, RolloutRecord]:
+    """A promotion is true once the service's status says so; a record that a crash left out is written later."""
+    revision = s.by_name.get(plan.stable.revision) if plan.stable is not None else None
+    if revision is None or plan.stable is None or revisions.record(revision).promoted_at is not None:
+        return {}
+    record = revisions.record(revision).model_copy(update={"promoted_at": plan.stable.since})
+    return {revision.metadata.name: record}
+
+
+def _record_write(revision: ModelRevision, record: RolloutRecord) -> StatusWrite:
+    meta = revision.metadata
+    return StatusWrite(
+        MODEL_REVISION.api_version,
+        MODEL_REVISION.kind,
+        meta.namespace,
+        meta.name,
+        {"rollout": record.manifest()},
+        names.FIELD_MANAGER_ROLLOUT,
+        expect=meta.resource_version,
+    )
+
+
+def _status_write(s: ServiceSnapshot, plan: Plan) -> tuple[StatusWrite, ...]:
+    """Only when it is news: our own write wakes us again."""
+    meta = s.service.metadata
+    status = wanted_status(s, plan).manifest()
+    if status == s.service.status.manifest():
+        return ()
+    return (
+        StatusWrite(
+            MODEL_SERVICE.api_version,
+            MODEL_SERVICE.kind,
+            meta.namespace,
+            meta.name,
+            status,
+            names.FIELD_MANAGER_STATUS,
+            expect=meta.resource_version,
+        ),
+    )
+
+
+def _scale_down_in(s: ServiceSnapshot, plan: Plan) -> timedelta:
+    """While pods wait to be scaled down, look again when their time is over."""
+    leaving = any(child.revision not in children.kept(plan) for child in s.children)
+    return min(canary.LEAVING, max(s.settings.scale_down_delay, canary.SOON)) if leaving else canary.IDLE

@@ -1,0 +1,131 @@
+"""SLOs: the query for a candidate, and the verdict on what came back.
+
+Four answers: Passed, Failed (a breach), Inconclusive (nothing measured yet) and Error (could not measure). Only Passed
+lets a step go on, and only Failed rolls back: an outage of Prometheus is not a bad model.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from serin_operator.api.v1alpha1 import CandidateStatus, Slo, SloStatus, Verdict
+from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
+
+DEFAULT_SOURCE = "default"
+_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+WORDS: Final[tuple[str, ...]] = ("namespace", "service", "revision", "stable")
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An SLO that cannot be asked as it is written; the user must change it."""
+
+    reason: str
+    message: str
+
+
+def words_for(s: ServiceSnapshot, candidate: CandidateStatus) -> dict[str, str]:
+    """What the placeholders stand for."""
+    meta = s.service.metadata
+    stable = s.stable.revision if s.stable is not None else ""
+    return {
+        "namespace": meta.namespace,
+        "service": meta.name,
+        "revision": candidate.revision,
+        "stable": stable,
+    }
+
+
+def filled(query: str, words: Mapping[str, str]) -> str | Unusable:
+    """The query with its placeholders filled in.
+
+    Only names that Kubernetes itself has checked are put in, so a value can never end a PromQL string.
+    """
+    unknown = sorted({found.strip() for found in _PLACEHOLDER.findall(query)} - set(WORDS))
+    if unknown:
+        known = ", ".join(f"{{{{{word}}}}}" for word in WORDS)
+        return Unusable("InvalidQuery", f"placeholder {{{{{unknown[0]}}}}} is not known; use one of {known}")
+    text = _PLACEHOLDER.sub(lambda match: words[match.group(1).strip()], query)
+    if "{{" in text or "}}" in text:
+        return Unusable("InvalidQuery", "a placeholder is opened by {{ but not closed by }}, or the other way round")
+    bad = [word for word in WORDS if words[word] and not _NAME.fullmatch(words[word])]
+    if bad:
+        return Unusable(
+            "InvalidQuery", f"{bad[0]} {words[bad[0]]!r} is not a Kubernetes name and is not put in a query"
+        )
+    return text
+
+
+def unusable(s: ServiceSnapshot) -> Unusable | None:
+    """The first thing in the spec's SLOs that no canary could be judged by; found before any canary starts."""
+    dummy: dict[str, str] = dict.fromkeys(WORDS, "x")
+    for slo in s.service.spec.slos:
+        if slo.source not in s.settings.sources:
+            return Unusable("UnknownMetricSource", f"SLO {slo.name}: {unknown_source(slo.source, s.settings.sources)}")
+        if isinstance(found := filled(slo.query, dummy), Unusable):
+            return Unusable(found.reason, f"SLO {slo.name}: {found.message}")
+    if s.service.spec.canary.min_requests and DEFAULT_SOURCE not in s.settings.sources:
+        return Unusable(
+            "UnknownMetricSource",
+            f"canary.minRequests: requests are counted by the metric source {DEFAULT_SOURCE!r}, which the operator does"
+            " not have; ask for it in the operator's metricSources, or set minRequests to 0",
+        )
+    return None
+
+
+def unknown_source(name: str, known: tuple[str, ...]) -> str:
+    there = ", ".join(known) or "none"
+    return f"metric source {name!r} is not known; the operator's metricSources are: {there}"
+
+
+def requests_query(namespace: str, revision: str, since: timedelta) -> str:
+    """Requests answered by a revision during the running step."""
+    seconds = max(1, int(since.total_seconds()))
+    series = f'vllm:request_success_total{{namespace="{namespace}",revision="{revision}"}}'
+    return f"sum(increase({series}[{seconds}s]))"
+
+
+def judged(slo: Slo, reading: Reading) -> SloStatus:
+    """One SLO against one reading."""
+    if reading.kind is ReadingKind.NO_DATA:
+        return SloStatus(name=slo.name, verdict=Verdict.INCONCLUSIVE, message=explained(reading))
+    if reading.kind is not ReadingKind.VALUE or reading.value is None:
+        return SloStatus(name=slo.name, verdict=Verdict.ERROR, message=explained(reading))
+    verdict = Verdict.FAILED if breached(slo, reading.value) else Verdict.PASSED
+    return SloStatus(name=slo.name, verdict=verdict, value=shown(reading.value), message=_compared(slo, reading.value))
+
+
+NOT_ASKED: Final = Reading(ReadingKind.OUTAGE, text="the SLO was not asked about on this look")
+_NO_DATA = (
+    "the query found no series yet; if this lasts, check that requests reach the candidate, that Prometheus scrapes its"
+    " pods, and the metric's name in the query"
+)
+
+
+def explained(reading: Reading) -> str:
+    """Why there is no number, and what to do."""
+    return _NO_DATA if reading.kind is ReadingKind.NO_DATA else reading.text or reading.kind.value
+
+
+def breached(slo: Slo, value: float) -> bool:
+    """Outside of its bounds; a value on the bound is inside."""
+    return (slo.max is not None and value > float(slo.max)) or (slo.min is not None and value < float(slo.min))
+
+
+def _compared(slo: Slo, value: float) -> str:
+    """`latency-p95 0.41 <= 2`."""
+    if slo.max is not None and value > float(slo.max):
+        return f"{slo.name} {shown(value)} > {slo.max}"
+    if slo.min is not None and value < float(slo.min):
+        return f"{slo.name} {shown(value)} < {slo.min}"
+    low = f"{slo.min} <= " if slo.min is not None else ""
+    high = f" <= {slo.max}" if slo.max is not None else ""
+    return f"{low}{slo.name} {shown(value)}{high}"
+
+
+def shown(value: float) -> str:
+    """Four digits are enough for a person."""
+    return f"{value:.4g}"

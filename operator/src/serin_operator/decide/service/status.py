@@ -1,0 +1,211 @@
+"""The status of a ModelService, for people and for kstatus: computed anew on every look from snapshot and plan.
+
+`state` is for eyes only and is never read back.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from serin_operator.api.v1alpha1 import Condition, ModelServiceStatus, RolloutRecord
+from serin_operator.decide import conditions
+from serin_operator.decide.conditions import Finding
+from serin_operator.decide.service import facts, revisions, slos
+from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
+
+
+class State(StrEnum):
+    WAITING = "Waiting"
+    DEPLOYING = "Deploying"
+    STABLE = "Stable"
+    CANARY = "Canary"
+    ROLLING_BACK = "RollingBack"
+    DEGRADED = "Degraded"
+
+
+def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
+    before = s.service.status
+    generation = s.service.metadata.generation
+    found = [finding(s, plan) for finding in FINDINGS]
+    return ModelServiceStatus(
+        observed_generation=generation,
+        state=state(s, plan).value,
+        message=plan.sentence,
+        conditions=conditions.merged(before.conditions, found, generation, s.now),
+        stable=plan.stable,
+        candidate=plan.candidate,
+        canary_percent=s.weight(plan.candidate.revision) if plan.candidate is not None else None,
+        slos=list(plan.slos) if plan.slos is not None else before.slos,
+        slos_judged_at=s.now if s.look is not None else before.slos_judged_at,
+    )
+
+
+# --- state --------------------------------------------------------------------------------------------------------
+
+
+def _rejecting(s: ServiceSnapshot, plan: Plan) -> bool:
+    return bool(_rejections(plan)) or bool(facts.rejected_with_weight(s))
+
+
+def _stable_silent(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.stable is not None and facts.stable_silent(s) and s.stable is not None
+
+
+def _under_traffic(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.candidate is not None and plan.candidate.step > 0
+
+
+def _being_started(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.candidate is not None or plan.deploy != ""
+
+
+def _has_stable(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.stable is not None
+
+
+STATES: Final[tuple[tuple[State, Callable[[ServiceSnapshot, Plan], bool]], ...]] = (  # the first match wins
+    (State.ROLLING_BACK, _rejecting),
+    (State.DEGRADED, _stable_silent),
+    (State.CANARY, _under_traffic),
+    (State.DEPLOYING, _being_started),
+    (State.STABLE, _has_stable),
+)
+
+
+def state(s: ServiceSnapshot, plan: Plan) -> State:
+    return next((state for state, holds in STATES if holds(s, plan)), State.WAITING)
+
+
+# --- conditions ---------------------------------------------------------------------------------------------------
+
+
+def ready(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """True while users get answers, also during a canary."""
+    if plan.stable is None:
+        return conditions.false("Ready", "Deploying" if plan.deploy else "NoModel", plan.sentence)
+    view = s.serving(plan.stable.revision)
+    if view is None or not view.answers:
+        return conditions.false("Ready", plan.hold or "StableNotReady", plan.sentence)
+    if s.route is None or not s.route.serving:
+        problem = s.route.problem if s.route is not None else "the route is being written"
+        return conditions.false("Ready", "RouteNotProgrammed", problem)
+    return conditions.true("Ready", "Serving", f"{plan.stable.revision} answers")
+
+
+def reconciling(s: ServiceSnapshot, plan: Plan) -> Finding:
+    if plan.stable is None or plan.candidate is not None or plan.records:
+        return conditions.true("Reconciling", state(s, plan).value, plan.sentence)
+    settled = plan.weights is not None and facts.routed(s.route, plan.weights)
+    if settled and s.route is not None and s.route.programmed:
+        return conditions.false("Reconciling", "Settled")
+    return conditions.true("Reconciling", state(s, plan).value, plan.sentence)
+
+
+def stalled(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """Only what a change of an object alone can heal."""
+    if (found := slos.unusable(s)) is not None:
+        return conditions.true("Stalled", found.reason, found.message)
+    if s.route is not None and not s.route.ours:
+        return conditions.true("Stalled", "RouteNameTaken", s.route.problem)
+    return conditions.false("Stalled", "NotStalled")
+
+
+def gateway_ready(s: ServiceSnapshot, plan: Plan) -> Finding:
+    ref = s.service.spec.traffic.gateway_ref
+    if s.gateway is None:
+        problem = s.gateway_problem or (
+            f"Gateway {ref.namespace}/{ref.name} does not exist; create it, or correct spec.traffic.gatewayRef"
+        )
+        return conditions.false("GatewayReady", "GatewayNotFound", problem)
+    if not s.gateway.programmed:
+        problem = s.gateway.problem or "its controller has not programmed it yet"
+        return conditions.false(
+            "GatewayReady", "GatewayNotProgrammed", f"Gateway {ref.namespace}/{ref.name}: {problem}"
+        )
+    return conditions.true("GatewayReady", "Programmed")
+
+
+def route_programmed(s: ServiceSnapshot, plan: Plan) -> Finding:
+    if s.route is None:
+        return conditions.unknown("RouteProgrammed", "NoRoute", "there is a route once a model is ready")
+    if s.route.programmed:
+        return conditions.true("RouteProgrammed", "Programmed")
+    if s.route.problem:
+        return conditions.false("RouteProgrammed", "Refused", s.route.problem)
+    return conditions.unknown("RouteProgrammed", "Pending", "the Gateway has not taken up the newest route yet")
+
+
+def canary_healthy(s: ServiceSnapshot, plan: Plan) -> Finding:
+    if (rejections := _rejections(plan)) and (rejection := rejections[0].rejection) is not None:
+        return conditions.false("CanaryHealthy", rejection.reason, rejection.message)
+    if plan.candidate is not None:
+        return _running_canary(s, plan)
+    if plan.stable != s.stable and s.stable is not None:
+        return conditions.true("CanaryHealthy", "Promoted", plan.sentence)
+    if (bad := revisions.last_rejected(s)) is not None and (old := revisions.record(bad).rejection) is not None:
+        return conditions.false("CanaryHealthy", old.reason, f"{bad.metadata.name}: {old.message}")
+    before = _before(s, "CanaryHealthy")
+    if before is not None and before.reason == "Promoted":
+        return _kept(before)
+    return conditions.unknown("CanaryHealthy", "NoCanary", "no canary is running")
+
+
+def _running_canary(s: ServiceSnapshot, plan: Plan) -> Finding:
+    assert plan.candidate is not None
+    if plan.candidate.step == 0:
+        return conditions.unknown("CanaryHealthy", "NoTrafficYet", plan.sentence)
+    if s.look is None:
+        same = s.candidate is not None and s.candidate.revision == plan.candidate.revision and s.candidate.step > 0
+        before = _before(s, "CanaryHealthy") if same else None
+        return _kept(before) if before is not None else conditions.unknown("CanaryHealthy", "NotJudgedYet")
+    if facts.all_passed(s):
+        return conditions.true("CanaryHealthy", "SlosHold", plan.sentence)
+    return conditions.unknown("CanaryHealthy", "NotMeasured", plan.sentence)
+
+
+def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """False holds the canary: what cannot be measured is neither good nor bad."""
+    if (found := slos.unusable(s)) is not None:
+        return conditions.false("MetricsAvailable", found.reason, found.message)
+    if s.look is not None:
+        return _measured(s)
+    before = _before(s, "MetricsAvailable")
+    if plan.candidate is not None and plan.candidate.step > 0 and before is not None:
+        return _kept(before)
+    return conditions.unknown("MetricsAvailable", "NoCanary", "metrics are asked for while a canary runs")
+
+
+def _measured(s: ServiceSnapshot) -> Finding:
+    assert s.look is not None
+    readings: dict[str, Reading] = dict(s.look.samples)
+    if s.look.requests is not None and s.look.requests.kind is not ReadingKind.NO_DATA:
+        readings["requests"] = s.look.requests
+    for name, reading in readings.items():
+        if reading.kind is not ReadingKind.VALUE:
+            text = slos.explained(reading)
+            return conditions.false("MetricsAvailable", reading.kind.value, f"{name}: {text}; the canary holds")
+    return conditions.true("MetricsAvailable", "Measured")
+
+
+FINDINGS: Final = (
+    ready,
+    reconciling,
+    stalled,
+    gateway_ready,
+    route_programmed,
+    canary_healthy,
+    metrics_available,
+)
+
+
+def _rejections(plan: Plan) -> list[RolloutRecord]:
+    return [record for _, record in plan.records if record.rejection is not None]
+
+
+def _before(s: ServiceSnapshot, type_: str) -> Condition | None:
+    return next((condition for condition in s.service.status.conditions if condition.type == type_), None)
+
+
+def _kept(condition: Condition) -> Finding:
+    return Finding(condition.type, condition.status, condition.reason, condition.message)

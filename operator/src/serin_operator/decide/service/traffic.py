@@ -1,0 +1,53 @@
+"""The route to write: the plan's weights, and with 0 those that have just lost theirs. Not here: who deserves what."""
+
+from serin_operator.decide.decision import Action, Apply
+from serin_operator.decide.service import children
+from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.snapshot import RouteView, ServiceSnapshot
+from serin_operator.manifests import names
+from serin_operator.manifests.route import http_route
+
+Backends = tuple[tuple[str, int], ...]
+
+
+def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
+    """The route, when it is not as it should be."""
+    if s.route is not None and not s.route.ours:
+        return []
+    backends = wanted_backends(s, plan)
+    if not backends or (s.route is not None and _as_wanted(s, s.route, backends)):
+        return []
+    return [Apply(http_route(s.service, backends), names.FIELD_MANAGER_TRAFFIC)]
+
+
+def wanted_backends(s: ServiceSnapshot, plan: Plan) -> Backends:
+    """(Service, weight); empty while there is nothing to send anybody to."""
+    there = s.route.backends if s.route is not None else ()
+    if plan.weights is None:
+        given = dict(there)
+    else:
+        given = {names.serving(revision): weight for revision, weight in plan.weights.items()}
+    lingering = {service: 0 for service, _ in there if service not in given}
+    gone = _gone(s, plan)
+    kept = [(service, weight) for service, weight in {**given, **lingering}.items() if weight or service not in gone]
+    return tuple(kept)
+
+
+def _gone(s: ServiceSnapshot, plan: Plan) -> set[str]:
+    """Services that may leave the route: their revision has been without traffic for long enough, or is deleted."""
+    keep = {names.serving(name) for name in children.kept(plan)}
+    known = {names.serving(child.revision): child.revision for child in s.children}
+    routed = s.route.backends if s.route is not None else ()
+    return {
+        service
+        for service, _ in routed
+        if service not in keep and (service not in known or children.expired(s, plan, known[service]))
+    }
+
+
+def _as_wanted(s: ServiceSnapshot, route: RouteView, backends: Backends) -> bool:
+    traffic = s.service.spec.traffic
+    gateway = (traffic.gateway_ref.namespace, traffic.gateway_ref.name)
+    return (
+        route.backends == backends and sorted(route.hostnames) == sorted(traffic.hostnames) and route.gateway == gateway
+    )

@@ -1,0 +1,194 @@
+"""The sentences of the service loop: what happens, with numbers, and what a person can do. Nothing is decided here."""
+
+from serin_operator.api.v1alpha1 import ModelRevision
+from serin_operator.decide.service import facts, revisions
+from serin_operator.decide.service.slos import Unusable
+from serin_operator.decide.service.snapshot import ServiceSnapshot
+
+_STAYS_REJECTED = "this model (by its digest) stays rejected"
+
+
+def no_model(s: ServiceSnapshot) -> str:
+    name, count = s.service.metadata.name, len(s.revisions)
+    if count == 0:
+        return (
+            f"waits for a model: no ModelRevision names {name} yet; apply a FineTuneJob with"
+            f" rollout.modelServiceRef.name: {name}"
+        )
+    return f"waits for a model: {count} {_plural(count, 'ModelRevision')} for {name}, none of which may serve yet"
+
+
+def first_deploying(s: ServiceSnapshot, name: str) -> str:
+    return f"first deployment: {name} is being started{_pods(s, name)}"
+
+
+def first_deployment(s: ServiceSnapshot, first: ModelRevision) -> str:
+    name = first.metadata.name
+    if revisions.record(first).promoted_at is not None:
+        return f"{name} serves again and gets 100 percent: it was promoted before"
+    return f"first deployment: nothing to compare with, {name} is ready and gets 100 percent"
+
+
+def stable_serves(s: ServiceSnapshot) -> str:
+    assert s.stable is not None
+    sentence = f"{s.stable.revision} serves {s.weight(s.stable.revision)} percent of the traffic"
+    if s.route is not None and s.route.problem:
+        sentence += f"; the route is not in force: {s.route.problem}"
+    bad = revisions.last_rejected(s)
+    rejection = revisions.record(bad).rejection if bad is not None else None
+    if bad is None or rejection is None:
+        return sentence
+    zero = rejection.weight_zero_at
+    gone = f", weight 0 after {(zero - rejection.at).total_seconds():.1f} s" if zero is not None else ""
+    return f"{sentence}; {bad.metadata.name} was rejected{gone}: {rejection.message}"
+
+
+def stable_silent(s: ServiceSnapshot, rejected: list[str]) -> str:
+    stable = s.stable.revision if s.stable is not None else ""
+    sentence = f"no pod of the stable {stable} answers{_pods(s, stable)}"
+    if rejected:
+        return f"{sentence}; the rejected {rejected[0]} keeps its traffic until the stable is ready"
+    return f"{sentence}; nothing is moved until it is ready"
+
+
+def candidate_begins(s: ServiceSnapshot, name: str) -> str:
+    sentence = f"{name} passed its gates and is the new candidate; it is started without traffic"
+    if s.candidate is None or s.candidate.revision not in s.by_name:
+        return sentence
+    return f"{sentence}, and {s.candidate.revision} gives way to it"
+
+
+def candidate_dropped(s: ServiceSnapshot) -> str:
+    assert s.candidate is not None
+    name = s.candidate.revision
+    revision = s.by_name.get(name)
+    if revision is None:
+        return f"the candidate {name} is gone: its ModelRevision was deleted; all traffic goes to the stable"
+    if revisions.rejected(s, revision):
+        return f"the candidate {name} was rejected; all traffic goes to the stable"
+    return f"the candidate {name} may not go on (its gates no longer say Passed); all traffic goes to the stable"
+
+
+def unjudgeable(s: ServiceSnapshot, found: Unusable) -> str:
+    return f"{facts.the_candidate(s).revision} gets no traffic: {found.message}"
+
+
+def candidate_not_ready(s: ServiceSnapshot) -> str:
+    candidate = facts.the_candidate(s)
+    where = "gets no traffic yet: it is being started" if candidate.step == 0 else "lost its traffic: no pod answers"
+    return f"{candidate.revision} {where}{_pods(s, candidate.revision)}"
+
+
+def routing(s: ServiceSnapshot) -> str:
+    candidate, step = facts.the_candidate(s), facts.step_of(s)
+    percent = step.weight_percent if step is not None else 0
+    wait = f"{candidate.revision} is to get {percent} percent; waiting for the Gateway to take up the route"
+    return f"{wait}: {s.route.problem}" if s.route is not None and s.route.problem else wait
+
+
+def step_begins(s: ServiceSnapshot, number: int) -> str:
+    steps = s.service.spec.canary.steps
+    percent = steps[number - 1].weight_percent
+    return f"{facts.the_candidate(s).revision} goes to {percent} percent, step {number} of {len(steps)}"
+
+
+def holding(s: ServiceSnapshot) -> str:
+    """The line a person watches: share, step, time, requests, SLOs."""
+    candidate, step = facts.the_candidate(s), facts.step_of(s)
+    percent = step.weight_percent if step is not None else 0
+    hold = int(facts.hold(s).total_seconds())
+    seconds = min(int(facts.held(s).total_seconds()), hold)
+    parts = [
+        f"{candidate.revision} gets {percent} percent",
+        f"step {min(candidate.step, _steps(s))} of {_steps(s)}",
+        f"{seconds} of {hold} s held",
+        *_requests(s),
+    ]
+    found = ", ".join(
+        one.message if one.value is not None else f"{one.name}: {one.message}" for one in facts.verdicts(s)
+    )
+    return ", ".join(parts) + (f"; {found}" if found else "")
+
+
+def _requests(s: ServiceSnapshot) -> list[str]:
+    wanted = s.service.spec.canary.min_requests
+    if wanted == 0 or s.look is None:
+        return []
+    seen = facts.requests_seen(s)
+    if seen is None:
+        why = s.look.requests.text if s.look.requests is not None else ""
+        return [f"requests could not be counted ({why})"]
+    return [f"{seen} requests" if seen >= wanted else f"{seen} of {wanted} requests"]
+
+
+def breach(s: ServiceSnapshot) -> str:
+    return ", ".join(one.message for one in facts.breaches(s))
+
+
+def crashed(s: ServiceSnapshot) -> str:
+    view = facts.candidate_view(s)
+    return (
+        f"its server ended by itself under traffic{f' ({view.trouble})' if view is not None and view.trouble else ''}"
+    )
+
+
+def late(s: ServiceSnapshot) -> str:
+    deadline = s.service.spec.canary.progress_deadline_seconds
+    return f"not ready within {deadline} s{_pods(s, facts.the_candidate(s).revision)}"
+
+
+def rejection(s: ServiceSnapshot, why: str) -> str:
+    """What goes into the revision's record: the numbers, where, and what to do."""
+    return f"{why} {_where(s)}; {_STAYS_REJECTED}; {_advice(s)}"
+
+
+def _where(s: ServiceSnapshot) -> str:
+    candidate, step = facts.the_candidate(s), facts.step_of(s)
+    if step is None:
+        return "before its first request"
+    seen = facts.requests_seen(s)
+    counted = f", {seen} requests" if seen is not None else ""
+    seconds = int(facts.held(s).total_seconds())
+    return (
+        f"at step {min(candidate.step, _steps(s))} of {_steps(s)} ({step.weight_percent} percent, {seconds} s{counted})"
+    )
+
+
+def _advice(s: ServiceSnapshot) -> str:
+    if facts.breaches(s):
+        return "train another model, or change the bound in the ModelService's spec.slos if this is acceptable"
+    return "look at its pods, then train another model or give spec.runtime more resources"
+
+
+def rolling_back(s: ServiceSnapshot, why: str, moves: bool) -> str:
+    name = facts.the_candidate(s).revision
+    stable = s.stable.revision if s.stable is not None else ""
+    then = (
+        f"all traffic goes back to {stable}" if moves else f"but no pod of {stable} answers, so no traffic is moved yet"
+    )
+    return f"{name} is rejected: {why} {_where(s)}; {then}"
+
+
+def promoted(s: ServiceSnapshot) -> str:
+    candidate = facts.the_candidate(s)
+    before = s.stable.revision if s.stable is not None else ""
+    seen = facts.requests_seen(s)
+    counted = f" ({seen} requests in the last)" if seen is not None else ""
+    return f"{candidate.revision} passed all {_steps(s)} steps{counted} and is the new stable in place of {before}"
+
+
+def _steps(s: ServiceSnapshot) -> int:
+    return len(s.service.spec.canary.steps)
+
+
+def _pods(s: ServiceSnapshot, name: str) -> str:
+    """` (0 of 1 pods ready: ...)`."""
+    view = s.serving(name)
+    if view is None:
+        return ""
+    trouble = f": {view.trouble}" if view.trouble else ""
+    return f" ({view.ready} of {view.wanted} pods ready{trouble})"
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"

@@ -1,0 +1,193 @@
+"""What serves one revision: ConfigMap, Service and Deployment, owned by the ModelService.
+
+Promotion and rollback never touch these: they move weights between Services. Not here: the route (`route.py`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from hashlib import sha256
+from math import ceil
+from typing import Any
+
+from serin_operator.api.contract import JobName, ServeConfig, ServedModel
+from serin_operator.api.v1alpha1 import API_VERSION, ModelRevision, ModelService, Resources
+from serin_operator.manifests import names, pods
+from serin_operator.manifests.volumes import claim_volumes
+
+PORT = 8000
+MAX_QUEUE = 64
+FINGERPRINT = "serin.dev/fingerprint"  # on each child: the hash of the wish, so that an unchanged one is not sent again
+CONFIG_HASH = "serin.dev/config"  # on the pod: another config is another pod
+DRAIN_SECONDS = 5  # until the Gateway has stopped sending to a pod that goes
+GRACE_SECONDS = 60  # and until its running answers are finished
+STARTUP_PERIOD_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The wish: this revision, served as the service says."""
+
+    service: ModelService
+    revision: ModelRevision
+    image: str
+    pull_policy: str
+
+    @property
+    def name(self) -> str:
+        return names.serving(self.revision.metadata.name)
+
+
+def serving_objects(wish: Serving) -> tuple[dict[str, Any], ...]:
+    """Everything that serves one revision, in the order of creation, each with its fingerprint."""
+    return tuple(_fingerprinted(part) for part in (config_map(wish), service(wish), deployment(wish)))
+
+
+def config_map(wish: Serving) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _meta(wish), "data": {"config.json": _config(wish)}}
+
+
+def service(wish: Serving) -> dict[str, Any]:
+    """What the route's weight refers to: one Service for each revision."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(wish),
+        "spec": {
+            "selector": _selector(wish),
+            "ports": [{"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP", "appProtocol": "http"}],
+        },
+    }
+
+
+def deployment(wish: Serving) -> dict[str, Any]:
+    spec = wish.service.spec
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _meta(wish),
+        "spec": {
+            "replicas": spec.runtime.replicas,
+            "selector": {"matchLabels": _selector(wish)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "progressDeadlineSeconds": spec.canary.progress_deadline_seconds,
+            "revisionHistoryLimit": 0,  # history is the ModelRevisions
+            "template": {"metadata": _pod_meta(wish), "spec": _pod_spec(wish)},
+        },
+    }
+
+
+def _config(wish: Serving) -> str:
+    meta, artifact = wish.service.metadata, wish.revision.spec.artifact
+    config = ServeConfig(
+        stage="Serve",
+        key=artifact.digest.removeprefix("sha256:")[:16],
+        job=JobName(namespace=meta.namespace, name=meta.name),
+        output="",
+        model=ServedModel(uri=artifact.uri, digest=artifact.digest, name=meta.name),
+        revision=wish.revision.metadata.name,
+        port=PORT,
+        max_new_tokens=wish.service.spec.runtime.max_new_tokens,
+        max_queue=MAX_QUEUE,
+    )
+    return json.dumps(config.dump(), indent=1, sort_keys=True)
+
+
+def _selector(wish: Serving) -> dict[str, str]:
+    return {names.REVISION: wish.revision.metadata.name, names.STAGE: "serve"}
+
+
+def _labels(wish: Serving) -> dict[str, str]:
+    return {names.MANAGED_BY: names.MANAGER, names.SERVICE: wish.service.metadata.name, **_selector(wish)}
+
+
+def _meta(wish: Serving) -> dict[str, Any]:
+    owner = wish.service.metadata
+    return {
+        "name": wish.name,
+        "namespace": owner.namespace,
+        "labels": _labels(wish),
+        "ownerReferences": [pods.owner_reference(API_VERSION, "ModelService", owner.name, owner.uid)],
+    }
+
+
+def _pod_meta(wish: Serving) -> dict[str, Any]:
+    return {
+        "labels": _labels(wish),
+        "annotations": {
+            CONFIG_HASH: _hash(_config(wish)),
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(PORT),
+            "prometheus.io/path": "/metrics",
+        },
+    }
+
+
+def _pod_spec(wish: Serving) -> dict[str, Any]:
+    claims, claim_mounts = claim_volumes([wish.revision.spec.artifact.uri], [])
+    scratch, scratch_mounts = pods.scratch_volumes()
+    config, config_mount = pods.config_volume(wish.name)
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pods.POD_SECURITY,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + GRACE_SECONDS,
+        "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts])],
+        "volumes": [config, *scratch, *claims],
+    }
+
+
+def _container(wish: Serving, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    runtime = wish.service.spec.runtime
+    return {
+        "name": "server",
+        "image": wish.image,
+        "imagePullPolicy": wish.pull_policy,
+        "command": ["python", "-m", "serin_server", "--config", f"{pods.CONFIG_DIR}/config.json"],
+        "env": [*pods.common_env(), {"name": "OMP_NUM_THREADS", "value": str(threads(runtime.resources))}],
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": runtime.resources.manifest(),
+        "securityContext": pods.CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        "volumeMounts": mounts,
+        **_probes(wish),
+    }
+
+
+def _probes(wish: Serving) -> dict[str, Any]:
+    """Loading a model may take as long as the canary allows; a busy server is not a dead one."""
+    health = {"httpGet": {"path": "/health", "port": PORT}, "timeoutSeconds": 5}
+    tries = ceil(wish.service.spec.canary.progress_deadline_seconds / STARTUP_PERIOD_SECONDS)
+    return {
+        "startupProbe": {**health, "periodSeconds": STARTUP_PERIOD_SECONDS, "failureThreshold": tries},
+        "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 3},
+        "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
+    }
+
+
+def threads(resources: Resources) -> int:
+    """Whole cores of the limit, else of the request, at least one: more threads than cores only wait for each other."""
+    for given in (resources.limits, resources.requests):
+        if given and (cpu := given.get("cpu")) is not None:
+            return max(1, int(_cores(str(cpu)).to_integral_value(ROUND_FLOOR)))
+    return 1
+
+
+def _cores(quantity: str) -> Decimal:
+    """A Kubernetes quantity of CPU: `2`, `0.5`, `1500m`."""
+    return Decimal(quantity[:-1]) / 1000 if quantity.endswith("m") else Decimal(quantity)
+
+
+def _fingerprinted(manifest: dict[str, Any]) -> dict[str, Any]:
+    mark = _hash(json.dumps(manifest, sort_keys=True))
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {FINGERPRINT: mark}}}
+
+
+def fingerprint(manifest: Mapping[str, Any]) -> str:
+    return str(manifest["metadata"]["annotations"][FINGERPRINT])
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,133 @@
+"""Asks the metric sources that the operator's configuration names: one instant query, one number or the reason why not.
+
+A URL never comes from a user's object (SSRF): an SLO names a source. Redirects are refused for the same reason. No
+answer is ever an exception here: an outage is something to decide on.
+
+Old samples: Prometheus answers an instant query with the newest sample of the last five minutes, under the time of the
+query. Queries over rate() or increase() do not have this trouble, since they are empty when nothing was scraped within
+their window; so there is no second query for the age of a series here.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from serin_operator.decide.service.slos import unknown_source
+from serin_operator.decide.service.snapshot import Reading, ReadingKind
+from serin_operator.http import httpx
+from serin_operator.observe.fields import Json, part, parts
+from serin_operator.settings import MetricSource
+
+TIMEOUT_SECONDS: Final = 5.0
+MAX_ANSWER_BYTES: Final = 256 * 1024  # one number needs a few hundred
+
+
+class MetricSources:
+    """The configured sources, by name."""
+
+    def __init__(self, sources: Iterable[MetricSource], client: httpx.AsyncClient | None = None) -> None:
+        self._urls = {source.name: f"{source.url.rstrip('/')}/api/v1/query" for source in sources}
+        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._urls)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def query(self, source: str, promql: str) -> Reading:
+        """The value of `promql` now."""
+        url = self._urls.get(source)
+        if url is None:
+            return Reading(ReadingKind.UNKNOWN_SOURCE, text=unknown_source(source, self.names))
+        try:
+            status, body = await self._post(url, promql)
+        except httpx.TimeoutException:
+            return _outage(source, f"did not answer within {TIMEOUT_SECONDS:g} s")
+        except httpx.HTTPError as error:
+            return _outage(source, f"cannot be reached ({type(error).__name__}: {error})")
+        except _TooLong:
+            return _unusable(f"metric source {source} answered with more than {MAX_ANSWER_BYTES} bytes")
+        return _answer(source, status, body)
+
+    async def _post(self, url: str, promql: str) -> tuple[int, bytes]:
+        form = {"query": promql, "timeout": f"{TIMEOUT_SECONDS:g}s"}
+        async with self._client.stream(
+            "POST", url, data=form, timeout=TIMEOUT_SECONDS, follow_redirects=False
+        ) as answer:
+            body = b""
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise _TooLong
+            return answer.status_code, body
+
+
+class _TooLong(Exception):
+    pass
+
+
+def _outage(source: str, what: str) -> Reading:
+    return Reading(ReadingKind.OUTAGE, text=f"metric source {source} {what}; check that Prometheus runs")
+
+
+def _unusable(text: str) -> Reading:
+    return Reading(ReadingKind.UNUSABLE_ANSWER, text=text)
+
+
+def _answer(source: str, status: int, body: bytes) -> Reading:
+    """The HTTP answer (https://prometheus.io/docs/prometheus/latest/querying/api/) as a reading."""
+    if 300 <= status <= 399:
+        return _outage(source, f"answered with a redirect ({status}), which is not followed: correct its URL")
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return _outage(source, f"answered {status} with something that is not JSON")
+    if not isinstance(document, dict):
+        return _outage(source, f"answered {status} with something that is not a Prometheus document")
+    return _document(source, status, cast("Json", document))
+
+
+def _document(source: str, status: int, document: Json) -> Reading:
+    error = str(document.get("error", ""))[:300]
+    if document.get("errorType") == "bad_data":
+        return Reading(ReadingKind.INVALID_QUERY, text=f"the query is refused: {error}; correct spec.slos[].query")
+    if status != 200 or document.get("status") != "success":
+        return _outage(source, f"answered {status}{f': {error}' if error else ''}")
+    if document.get("warnings"):
+        warning = str(document["warnings"][0])[:300]
+        return _unusable(f"metric source {source} warns that the answer may be partial: {warning}")
+    return _data(part(document, "data"))
+
+
+def _data(data: Json) -> Reading:
+    kind = data.get("resultType")
+    if kind == "scalar":
+        return _number(data.get("result"))
+    if kind != "vector":
+        return _unusable(f"the query gives a {kind or 'document without data'}, not one number; aggregate it")
+    series = parts(data, "result")
+    if not series:
+        return Reading(ReadingKind.NO_DATA)
+    if len(series) > 1:
+        return Reading(
+            ReadingKind.SEVERAL_SERIES,
+            text=f"the query gives {len(series)} series, not one; aggregate it, with sum(...) or max(...)",
+        )
+    return _number(series[0].get("value"))
+
+
+def _number(sample: Any) -> Reading:
+    """`[time, "value"]`; the value is a string since JSON has no NaN."""
+    try:
+        value = float(sample[1])
+    except (TypeError, ValueError, IndexError, KeyError):
+        return _unusable("the answer holds a value that is not a number (a native histogram?)")
+    if not math.isfinite(value):
+        return Reading(
+            ReadingKind.NOT_A_NUMBER,
+            text=f"the query gives {sample[1]}: a division by 0, so nothing happened within its window",
+        )
+    return Reading(ReadingKind.VALUE, value)
