@@ -43,7 +43,7 @@ class WorkQueue:
     _heap: list[tuple[float, int, Key]] = field(default_factory=list[tuple[float, int, Key]])
     _busy: set[Key] = field(default_factory=set[Key])
     _failures: dict[Key, int] = field(default_factory=dict[Key, int])
-    _order: count[int] = field(default_factory=count)
+    _order: "count[int]" = field(default_factory=count)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key, after: timedelta = timedelta(0)) -> None:

@@ -5,6 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from serin_operator.api.v1alpha1 import StageName
+from serin_operator.decide.job import decide_job
+from serin_operator.decide.job.snapshot import StageRun
+from serin_operator.manifests import names
 from support.jobs import (
     MODEL_DIGEST,
     NOON,
@@ -16,11 +20,6 @@ from support.jobs import (
     job_manifest,
     stable_of,
 )
-
-from serin_operator.api.v1alpha1 import StageName
-from serin_operator.decide.job import decide_job
-from serin_operator.decide.job.snapshot import StageRun
-from serin_operator.manifests import names
 
 REVISION = names.revision("bot", MODEL_DIGEST)
 STAGES = ["prepare", "train", "consolidate", "evaluate"]

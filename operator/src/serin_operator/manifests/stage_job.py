@@ -156,7 +156,9 @@ def _command(wish: StageJob) -> list[str]:
     if wish.stage is not StageName.TRAIN:
         return ["python", "-m", "serin_trainer", *config]
     return [
-        "torchrun",
+        "python",
+        "-m",
+        "serin_trainer.torchrun",
         f"--nnodes={wish.nodes}",
         f"--nproc_per_node={wish.processes_per_node}",
         "--node_rank=$(JOB_COMPLETION_INDEX)",

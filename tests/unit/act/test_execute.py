@@ -1,0 +1,101 @@
+"""The executor writes in the promised order and stops at the first stale look."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from serin_operator.act.execute import Executor
+from serin_operator.api.kinds import Kind
+from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, StatusWrite
+from serin_operator.errors import ClusterUnavailable, Conflict
+
+REGARDING = {"kind": "FineTuneJob", "namespace": "ml", "name": "bot", "uid": "u"}
+STATUS = StatusWrite("serin.dev/v1alpha1", "FineTuneJob", "ml", "bot", {"state": "Training"}, "m", expect="7")
+JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "ml"}}
+
+
+class Recorder:
+    """Stands where the Cluster stands and notes the calls."""
+
+    def __init__(self, fail_on: str = "", error: Exception | None = None) -> None:
+        self.calls: list[str] = []
+        self.bodies: list[Mapping[str, Any]] = []
+        self._fail_on, self._error = fail_on, error
+
+    def _note(self, call: str, body: Mapping[str, Any] | None = None) -> None:
+        self.calls.append(call)
+        self.bodies.append(body or {})
+        if self._error is not None and call == self._fail_on:
+            raise self._error
+
+    async def apply(
+        self, kind: Kind, manifest: Mapping[str, Any], manager: str, subresource: str | None = None
+    ) -> dict[str, Any]:
+        self._note(f"apply {kind.kind}{'/' + subresource if subresource else ''}", manifest)
+        return {"metadata": {"uid": "u", "resourceVersion": "8"}}
+
+    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
+        self._note(f"create {kind.kind}", manifest)
+        return True
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        self._note(f"delete {kind.kind} {name} {uid}")
+
+
+def executor(recorder: Recorder) -> Executor:
+    return Executor(recorder, "pod-1")  # type: ignore[arg-type]
+
+
+DECISION = Decision(
+    sentence="x",
+    statuses=(STATUS,),
+    actions=(Create(JOB), Apply(JOB, "m"), Delete("batch/v1", "Job", "ml", "old", "old-uid")),
+    events=(Event("Training", "it trains"),),
+)
+
+
+async def test_status_comes_first_then_objects_then_events() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(DECISION, REGARDING)
+    assert recorder.calls == [
+        "apply FineTuneJob/status",
+        "create Job",
+        "apply Job",
+        "delete Job old old-uid",
+        "create Event",
+    ]
+
+
+async def test_a_stale_status_write_stops_everything() -> None:
+    recorder = Recorder("apply FineTuneJob/status", Conflict("newer"))
+    with pytest.raises(Conflict):
+        await executor(recorder).carry_out(DECISION, REGARDING)
+    assert recorder.calls == ["apply FineTuneJob/status"]
+
+
+async def test_the_status_write_names_the_version_that_the_decision_was_made_on() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(DECISION, REGARDING)
+    assert recorder.bodies[0]["metadata"] == {"name": "bot", "namespace": "ml", "resourceVersion": "7"}
+
+
+async def test_an_event_that_cannot_be_written_is_let_go() -> None:
+    recorder = Recorder("create Event", ClusterUnavailable("down"))
+    await executor(recorder).carry_out(DECISION, REGARDING)
+
+
+async def test_the_echo_of_an_own_write_is_recognised_and_nothing_else() -> None:
+    acts = executor(Recorder())
+    await acts.carry_out(DECISION, REGARDING)
+    assert acts.wrote("u", "8")
+    assert not acts.wrote("u", "9")
+    assert not acts.wrote("other", "8")
+
+
+async def test_the_same_event_twice_has_the_same_name() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(DECISION, REGARDING)
+    await executor(recorder).carry_out(DECISION, REGARDING)
+    first, second = (body for call, body in zip(recorder.calls, recorder.bodies, strict=True) if "Event" in call)
+    assert first["metadata"]["name"] == second["metadata"]["name"]
+    assert first["regarding"] == REGARDING

@@ -1,0 +1,142 @@
+"""Jobs and pods as the apiserver shows them, read into stage runs."""
+
+import json
+from typing import Any
+
+import pytest
+from serin_operator.api.v1alpha1 import StageName
+from serin_operator.decide.job.failures import Turn, explain
+from serin_operator.decide.job.snapshot import RunPhase, StageRun
+from serin_operator.observe.runs import runs, training_pod_address
+
+LABELS = {
+    "serin.dev/job": "bot",
+    "serin.dev/stage": "train",
+    "serin.dev/key": "abc",
+    "serin.dev/attempt": "2",
+}
+RESULT = {"stage": "Train", "key": "abc", "outcome": "Succeeded", "reason": "Succeeded", "message": "done"}
+
+
+def a_job(condition: str | None = None, **labels: str) -> dict[str, Any]:
+    conditions = (
+        [{"type": condition, "status": "True", "lastTransitionTime": "2026-01-01T12:00:00Z"}] if condition else []
+    )
+    return {
+        "metadata": {
+            "name": "bot-train",
+            "uid": "u",
+            "labels": LABELS | labels,
+            "creationTimestamp": "2026-01-01T11:00:00Z",
+        },
+        "status": {"conditions": conditions},
+    }  # fmt: skip
+
+
+def a_pod(index: int = 0, terminated: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    state = {"terminated": terminated} if terminated else status.pop("state", {"running": {}})
+    return {
+        "metadata": {
+            "name": f"bot-train-{index}",
+            "labels": LABELS
+            | {
+                "batch.kubernetes.io/job-name": "bot-train",
+                "batch.kubernetes.io/job-completion-index": str(index),
+            },
+        },
+        "status": {"containerStatuses": [{"state": state}], **status},
+    }
+
+
+def ended(code: int, result: dict[str, Any] | str = "", at: str = "2026-01-01T12:00:00Z") -> dict[str, Any]:
+    message = result if isinstance(result, str) else json.dumps(result)
+    return {"exitCode": code, "message": message, "finishedAt": at}
+
+
+def only(job: dict[str, Any], *pods: dict[str, Any]) -> StageRun:
+    [run] = runs([job], pods)
+    return run
+
+
+def test_a_running_job_is_a_running_attempt() -> None:
+    run = only(a_job(), a_pod())
+    assert (run.stage, run.key, run.attempt, run.phase) == (StageName.TRAIN, "abc", 2, RunPhase.RUNNING)
+
+
+def test_the_result_of_a_success_is_that_of_the_pod_that_wrote_one() -> None:
+    run = only(a_job("Complete"), a_pod(1, ended(0)), a_pod(0, ended(0, RESULT)))
+    assert run.phase is RunPhase.SUCCEEDED
+    assert run.result is not None
+    assert run.result.message == "done"
+
+
+def test_a_success_without_a_readable_result_has_none() -> None:
+    assert only(a_job("Complete"), a_pod(0, ended(0, "log tail"))).result is None
+    assert only(a_job("Complete")).result is None
+
+
+def test_of_several_failed_pods_the_one_that_says_why_is_believed() -> None:
+    why = RESULT | {"outcome": "Failed", "reason": "LossNotFinite", "message": "the loss is NaN at step 3"}
+    first = ended(1, "connection reset by peer", "2026-01-01T11:59:00Z")
+    run = only(a_job("Failed"), a_pod(1, first), a_pod(0, ended(65, why)))
+    assert run.exit_code == 65
+    assert explain(run).reason == "LossNotFinite"
+
+
+def test_without_a_word_the_pod_that_failed_first_is_believed() -> None:
+    late, early = ended(1, "late", "2026-01-01T12:00:01Z"), ended(1, "early", "2026-01-01T12:00:00Z")
+    assert only(a_job("Failed"), a_pod(0, late), a_pod(1, early)).log_tail == "early"
+
+
+@pytest.mark.parametrize(
+    ("pod", "turn", "reason"),
+    [
+        pytest.param(a_pod(0, ended(64)), Turn.CONFIG, "InvalidConfig", id="64 is the user's configuration"),
+        pytest.param(a_pod(0, ended(65)), Turn.DATA, "InvalidData", id="65 is the user's data"),
+        pytest.param(a_pod(0, ended(75)), Turn.CLUSTER, "TryAgain", id="75 asks for another try"),
+        pytest.param(a_pod(0, ended(1)), Turn.UNKNOWN, "PodFailed", id="1 says nothing"),
+        pytest.param(a_pod(0, ended(137) | {"reason": "OOMKilled"}), Turn.CONFIG, "OutOfMemory", id="out of memory"),
+        pytest.param(a_pod(0, ended(137), reason="Evicted"), Turn.CLUSTER, "PodDisrupted", id="evicted"),
+        pytest.param(
+            a_pod(0, ended(137), conditions=[{"type": "DisruptionTarget", "status": "True"}]),
+            Turn.CLUSTER, "PodDisrupted", id="preempted",
+        ),
+    ],
+)  # fmt: skip
+def test_a_failure_says_whose_turn_it_is(pod: dict[str, Any], turn: Turn, reason: str) -> None:
+    failure = explain(only(a_job("Failed"), pod))
+    assert (failure.turn, failure.reason) == (turn, reason)
+
+
+def test_the_advice_of_the_pod_reaches_the_sentence() -> None:
+    why = RESULT | {"outcome": "Failed", "reason": "TooFewRows", "message": "3 rows.", "advice": "add rows"}
+    assert explain(only(a_job("Failed"), a_pod(0, ended(65, why)))).message == "3 rows; add rows"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient gpu"}]},
+            "is not scheduled: 0/1 nodes: Insufficient gpu", id="unschedulable",
+        ),
+        pytest.param(
+            {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}},
+            "does not start: ErrImagePull: not found", id="image",
+        ),
+        pytest.param({"state": {"waiting": {"reason": "ContainerCreating"}}}, "", id="starting is no trouble"),
+    ],
+)  # fmt: skip
+def test_a_pod_that_waits_says_why(status: dict[str, Any], said: str) -> None:
+    assert only(a_job(), a_pod(0, None, **status)).waiting.endswith(said)
+
+
+def test_a_job_that_is_not_ours_is_left_alone() -> None:
+    assert runs([a_job(**{"serin.dev/stage": "else"}), a_job(**{"serin.dev/attempt": "x"})], []) == ()
+
+
+def test_rank_0_is_asked_for_progress_once_it_runs() -> None:
+    run = only(a_job())
+    pods = [a_pod(1, None, phase="Running", podIP="10.0.0.2"), a_pod(0, None, phase="Running", podIP="10.0.0.1")]
+    assert training_pod_address(pods, run) == "10.0.0.1"
+    assert training_pod_address([a_pod(0, None, phase="Pending")], run) is None

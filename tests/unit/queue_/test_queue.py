@@ -1,0 +1,126 @@
+"""The work queue: serial by key, coalescing, backing off, on time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from serin_operator.queue import LONGEST_BACKOFF, Key, RetryLater, WorkQueue, backoff
+
+A, B = Key("K", "ns", "a"), Key("K", "ns", "b")
+
+
+async def serve(
+    queue: WorkQueue, look: Callable[[Key], Awaitable[timedelta | None]], seconds: float, workers: int = 4
+) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await queue.run(look, workers)
+    except TimeoutError:
+        return
+
+
+async def test_wakeups_of_one_key_coalesce() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+
+    for _ in range(100):
+        queue.add(A)
+    queue.add(B)
+    await serve(queue, look, 0.1)
+    assert seen == {A: 1, B: 1}
+
+
+async def test_a_key_is_never_looked_at_twice_at_the_same_time() -> None:
+    queue, inside, most = WorkQueue(), 0, 0
+
+    async def look(key: Key) -> timedelta | None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        queue.add(A)  # wakes itself while it is looked at
+        await asyncio.sleep(0.01)
+        inside -= 1
+        return None
+
+    queue.add(A)
+    await serve(queue, look, 0.2)
+    assert most == 1
+
+
+async def test_a_wakeup_during_a_look_is_not_lost() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+        if seen[key] == 1:
+            queue.add(key)
+            await asyncio.sleep(0.02)
+
+    queue.add(A)
+    await serve(queue, look, 0.2)
+    assert seen[A] == 2
+
+
+async def test_a_busy_key_does_not_keep_another_waiting() -> None:
+    queue, seen = WorkQueue(), list[Key]()
+    release = asyncio.Event()
+
+    async def look(key: Key) -> None:
+        seen.append(key)
+        if key == A and len(seen) == 1:
+            queue.add(A)
+            queue.add(B, timedelta(milliseconds=20))
+            await release.wait()
+        if key == B:
+            release.set()
+
+    queue.add(A)
+    await serve(queue, look, 0.3, workers=2)
+    assert seen == [A, B, A]
+
+
+async def test_a_booked_look_comes_on_time_and_an_earlier_wakeup_moves_it_forward() -> None:
+    queue, seen = WorkQueue(), list[float]()
+    start = asyncio.get_running_loop().time()
+
+    async def look(key: Key) -> None:
+        seen.append(asyncio.get_running_loop().time() - start)
+
+    queue.add(A, timedelta(seconds=10))
+    queue.add(A, timedelta(milliseconds=30))
+    queue.add(A, timedelta(seconds=20))
+    await serve(queue, look, 0.3)
+    assert len(seen) == 1
+    assert seen[0] >= 0.03
+
+
+async def test_a_failed_look_comes_again_later() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+        raise RetryLater
+
+    queue.add(A)
+    await serve(queue, look, 0.2)
+    assert seen[A] == 1  # the second comes after a second
+
+
+async def test_a_forgotten_key_is_not_looked_at() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+
+    queue.add(A, timedelta(milliseconds=10))
+    queue.forget(A)
+    await serve(queue, look, 0.1)
+    assert not seen
+
+
+def test_backoff_doubles_up_to_five_minutes() -> None:
+    assert [backoff(n).total_seconds() for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert backoff(50) == LONGEST_BACKOFF
