@@ -1,0 +1,97 @@
+"""Measurements kept between evaluations, per example, so that a base or incumbent model is not measured twice.
+
+An entry's name is a digest of all that the numbers depend on. Entries are written whole or not at all; one that
+cannot be read is measured again. Not here: metrics, which are computed anew from the measurements each time.
+"""
+
+import gzip
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from serin_evaluator import __version__
+from serin_evaluator.metrics import Generation, Likelihood
+from serin_evaluator.result import write_atomically
+
+log = logging.getLogger(__name__)
+Measured = TypeVar("Measured", Likelihood, Generation)
+_MEASURING = ("batches.py", "generation.py", "likelihood.py", "loading.py", "prompts.py", "suites.py")
+"""The modules that the measured numbers depend on."""
+
+
+@cache
+def evaluator_version() -> str:
+    """The version that scores are comparable under: the measuring code and the libraries that compute."""
+    code = hashlib.sha256()
+    for name in _MEASURING:
+        code.update(Path(__file__).with_name(name).read_bytes())
+    libraries = "-".join(f"{name}{_installed(name)}" for name in ("torch", "transformers"))
+    return f"{__version__}-{code.hexdigest()[:12]}-{libraries}"
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "0"
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Measured]):
+    """What a model gave on each example, and the examples that do not fit into its context."""
+
+    measured: dict[int, Measured]
+    too_long: tuple[int, ...]
+
+
+class ScoreCache:
+    """A folder of entries; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, identity: Mapping[str, Any], kind: type[Measured]) -> Entry[Measured] | None:
+        """The entry of this identity, when there is a whole one."""
+        path = self._path(identity)
+        if path is None or not path.exists():
+            return None
+        try:
+            document = json.loads(gzip.decompress(path.read_bytes()))
+            if document["identity"] != _plain(identity):
+                raise ValueError("it was kept under another identity")
+            measured = {int(one): kind(**row) for one, row in document["measured"].items()}
+            return Entry(measured, tuple(document["tooLong"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("scores kept in %s cannot be used, so they are measured again: %s", path.name, error)
+            return None
+
+    def put(self, identity: Mapping[str, Any], entry: Entry[Measured]) -> None:
+        """Keep the entry; a folder that cannot be written to costs time later, not this evaluation."""
+        path = self._path(identity)
+        if path is None:
+            return
+        document = {
+            "identity": _plain(identity),
+            "measured": {str(one): asdict(row) for one, row in entry.measured.items()},
+            "tooLong": list(entry.too_long),
+        }
+        try:
+            write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
+        except OSError as error:
+            log.warning("scores cannot be kept in %s: %s", path.parent, error.strerror)
+
+    def _path(self, identity: Mapping[str, Any]) -> Path | None:
+        if self._folder is None:
+            return None
+        canonical = json.dumps(_plain(identity), sort_keys=True).encode()
+        return self._folder / f"{hashlib.sha256(canonical).hexdigest()}.json.gz"
+
+
+def _plain(identity: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(dict(identity)))

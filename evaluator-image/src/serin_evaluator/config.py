@@ -1,0 +1,137 @@
+"""The configuration of one evaluation, as the operator mounts it (docs/reference/contract.md, "Evaluate").
+
+Wrong combinations stop here, before a model is looked at. Not here: anything that needs a file other than the config.
+"""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from serin_evaluator.errors import ConfigError
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{1,128}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
+PvcUri = Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
+ModelUri = Annotated[str, Field(pattern=r"^(pvc|hf)://[A-Za-z0-9]", max_length=1024)]
+Wanted = Annotated[str, Field(pattern=r"^[^/]+/[A-Za-z0-9]+$", max_length=320)]
+
+
+class Document(BaseModel):
+    """A part of the config: camelCase, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Metric(StrEnum):
+    """What can be measured. The first three read the model's likelihoods of the answers, the others its own answers."""
+
+    PERPLEXITY = "Perplexity"
+    CROSS_ENTROPY = "CrossEntropy"
+    TOKEN_ACCURACY = "TokenAccuracy"
+    EXACT_MATCH = "ExactMatch"
+    ROUGE_L = "RougeL"
+
+
+class Role(StrEnum):
+    """Why a model is measured: as the candidate, or as one it is compared with."""
+
+    CANDIDATE = "Candidate"
+    BASE = "Base"
+    INCUMBENT = "Incumbent"
+
+
+class Job(Document):
+    """The FineTuneJob that this evaluation belongs to."""
+
+    namespace: Name
+    name: Name
+
+
+class Model(Document):
+    """A model and the digest that its files must have."""
+
+    role: Role
+    uri: ModelUri
+    digest: Digest
+
+
+class Dataset(Document):
+    """A JSON Lines file of rows with answers."""
+
+    uri: PvcUri
+
+
+class Suite(Document):
+    """Examples, and what is measured on them."""
+
+    name: Name
+    dataset: Dataset
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    max_examples: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
+
+
+class Comparison(Document):
+    """The difference between the candidate and another model on one metric, with an interval."""
+
+    suite: Name
+    metric: Metric
+    against: Literal[Role.BASE, Role.INCUMBENT]
+    confidence_percent: Annotated[int, Field(ge=50, le=99)] = 95
+
+
+class EvaluateConfig(Document):
+    """One evaluation."""
+
+    stage: Literal["Evaluate"]
+    key: Key
+    job: Job
+    output: PvcUri
+    cache: PvcUri | None = None
+    models: Annotated[tuple[Model, ...], Field(min_length=1, max_length=3)]
+    suites: Annotated[tuple[Suite, ...], Field(min_length=1, max_length=512)]
+    comparisons: Annotated[tuple[Comparison, ...], Field(max_length=2048)] = ()
+    wanted: Annotated[tuple[Wanted, ...], Field(max_length=2048)] = ()
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 7
+
+    @model_validator(mode="after")
+    def names_are_unique(self) -> "EvaluateConfig":
+        """Two models of one role, or two suites of one name, could not be told apart in the result."""
+        roles = [model.role for model in self.models]
+        if Role.CANDIDATE not in roles:
+            raise ValueError("models has no Candidate, so there is nothing to evaluate")
+        for what, names in (("role", roles), ("suite", [suite.name for suite in self.suites])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} {twice[0]} is given more than once")
+        return self
+
+    def wants(self, suite: str, metric: Metric) -> bool:
+        """Whether the operator asked for this score by name."""
+        return f"{suite}/{metric}" in self.wanted
+
+
+def load(path: Path) -> EvaluateConfig:
+    """The config in the file, or a ConfigError that names the field."""
+    try:
+        return EvaluateConfig.model_validate(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError("InvalidConfig", f"The config {path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise ConfigError("InvalidConfig", _first_of(error), "Change the named field.") from error
+    except ValueError as error:
+        raise ConfigError("InvalidConfig", f"The config {path} is not JSON: {error}.") from error
+
+
+def _first_of(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    return f"The config's {field or 'content'}: {first['msg']}{more}."

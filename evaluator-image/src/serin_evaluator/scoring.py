@@ -1,0 +1,142 @@
+"""From measurements to scores and comparisons, and a reason for each that there cannot be.
+
+A score that cannot be produced is absent: the operator then says "could not measure", which is not "failed".
+Not here: measuring, and judging.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serin_evaluator.config import Comparison, EvaluateConfig, Metric, Role
+from serin_evaluator.measuring import Measured
+from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample
+from serin_evaluator.result import Difference, Score
+from serin_evaluator.suites import LoadedSuite
+from serin_evaluator.uncertainty import Sample, difference, estimate
+
+Samples = Mapping[tuple[str, Metric, Role], Sample]
+FEWEST_EXAMPLES = 2
+"""One example has no spread, so it would be a number without uncertainty."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something asked for that cannot be produced, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that was found, in the order of suites and metrics, and what was not."""
+
+    scores: tuple[Score, ...]
+    comparisons: tuple[Difference, ...]
+    missing: tuple[Missing, ...]
+
+
+def samples(
+    suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]
+) -> dict[tuple[str, Metric, Role], Sample]:
+    """The sample of each suite, metric and model."""
+    return {
+        (suite.suite.name, metric, role): _sample(suite, metric, of_model[suite.suite.name])
+        for suite in suites
+        for metric in suite.suite.metrics
+        for role, of_model in measured.items()
+    }
+
+
+def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> Sample:
+    if metric in FROM_LIKELIHOOD:
+        assert measured.likelihood is not None
+        return likelihood_sample(metric, measured.likelihood.measured)
+    assert measured.generation is not None
+    answers = {line: example.answer for line, example in suite.examples.items()}
+    return generation_sample(metric, measured.generation.measured, answers)
+
+
+def score(config: EvaluateConfig, found: Samples) -> Scores:
+    """Scores of all samples, and the comparisons that the config asks for."""
+    missing: list[Missing] = []
+    scores = [made for key, sample in found.items() if (made := _score(config, key, sample, missing))]
+    comparisons = [made for one in config.comparisons if (made := _compare(config, one, found, missing))]
+    missing += [
+        Missing(wanted, "no suite measures it")
+        for wanted in config.wanted
+        if wanted not in {f"{suite}/{metric}" for suite, metric, _ in found}
+    ]
+    return Scores(tuple(scores), tuple(comparisons), tuple(missing))
+
+
+def _score(
+    config: EvaluateConfig, key: tuple[str, Metric, Role], sample: Sample, missing: list[Missing]
+) -> Score | None:
+    suite, metric, role = key
+    made = None
+    if len(sample) < FEWEST_EXAMPLES:
+        why = f"only {len(sample)} examples could be scored"
+    elif not math.isfinite(sample.value()):
+        why = "the model's likelihoods are not finite numbers"
+    else:
+        made = estimate(sample, _seed(config, suite, metric))
+        why = "its interval is not finite"
+    if made is None or not math.isfinite(made.stderr + made.low + made.high):
+        missing.append(Missing(f"{suite}/{metric} of {role}", why))
+        return None
+    return Score(
+        suite=suite,
+        metric=metric,
+        role=role,
+        value=_rounded(made.value),
+        n=made.n,
+        stderr=_rounded(made.stderr),
+        low=_rounded(made.low),
+        high=_rounded(made.high),
+    )
+
+
+def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing: list[Missing]) -> Difference | None:
+    ours = found.get((wanted.suite, wanted.metric, Role.CANDIDATE))
+    theirs = found.get((wanted.suite, wanted.metric, wanted.against))
+    why = "" if ours and theirs else "the suite, the metric or the model is not part of this evaluation"
+    made = None
+    if ours and theirs and not (why := _why_incomparable(wanted.metric, ours, theirs)):
+        made = difference(ours, theirs, _seed(config, wanted.suite, wanted.metric), wanted.confidence_percent)
+        why = f"fewer than {FEWEST_EXAMPLES} examples could be scored for both, or a likelihood is not finite"
+    if made is None or not math.isfinite(made.value + made.low + made.high):
+        missing.append(Missing(f"{wanted.suite}/{wanted.metric} against {wanted.against}", why))
+        return None
+    return Difference(
+        suite=wanted.suite,
+        metric=wanted.metric,
+        against=wanted.against,
+        difference=_rounded(made.value),
+        low=_rounded(made.low),
+        high=_rounded(made.high),
+        n=made.n,
+        confidence_percent=wanted.confidence_percent,
+    )
+
+
+def _why_incomparable(metric: Metric, ours: Sample, theirs: Sample) -> str:
+    """Numbers per token mean nothing to each other when the models cut the answers into different tokens."""
+    if metric not in FROM_LIKELIHOOD:
+        return ""
+    shared = set(ours.ids) & set(theirs.ids)
+    same = np.array_equal(ours.only(shared).weights, theirs.only(shared).weights)
+    return "" if same else "the models have different tokenizers, so numbers per token cannot be compared"
+
+
+def _seed(config: EvaluateConfig, suite: str, metric: Metric) -> tuple[int, int]:
+    return config.seed, zlib.crc32(f"{suite}/{metric}".encode())
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: more would be noise, and the termination message is small."""
+    return float(f"{value:.6g}")

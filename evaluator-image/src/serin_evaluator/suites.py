@@ -1,0 +1,152 @@
+"""The examples of a suite: rows of a JSON Lines file, each with a prompt and the right answer.
+
+A row without an answer cannot be scored; it is counted, so that nobody takes it for scored. Not here: how a prompt
+becomes tokens (`prompts.py`).
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from serin_evaluator.config import Suite
+from serin_evaluator.errors import DataError
+from serin_evaluator.uris import local_path
+
+_ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row: a plain prompt, chat messages, or both when the model decides, and the answer that is right."""
+
+    line: int
+    prompt: str
+    messages: tuple[dict[str, str], ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class LoadedSuite:
+    """A suite's chosen examples by line number, and what its file holds."""
+
+    suite: Suite
+    digest: str
+    rows: int
+    without_answer: int
+    examples: dict[int, Example]
+
+
+def load_suite(suite: Suite, seed: int) -> LoadedSuite:
+    """Read the dataset and choose `maxExamples` of the rows that have an answer, at random with the seed."""
+    path = local_path(suite.dataset.uri)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            "DatasetNotFound",
+            f"The dataset {suite.dataset.uri} of suite {suite.name} cannot be read: {error.strerror}.",
+            "Check the URI, and that the claim holds the file.",
+        ) from error
+    found = [example for _, example in _examples(content, suite)]
+    answerable = [example for example in found if example.answer.strip()]
+    if not answerable:
+        raise DataError(
+            "DatasetInvalid",
+            f"None of the {len(found)} rows of {suite.dataset.uri} has an answer: suite {suite.name} is empty.",
+            "Give rows with messages, prompt and completion, or input and output.",
+        )
+    chosen = answerable
+    if len(answerable) > suite.max_examples:
+        indices = sorted(random.Random(seed).sample(range(len(answerable)), suite.max_examples))
+        chosen = [answerable[index] for index in indices]
+    return LoadedSuite(
+        suite=suite,
+        digest="sha256:" + hashlib.sha256(content).hexdigest(),
+        rows=len(found),
+        without_answer=len(found) - len(answerable),
+        examples={example.line: example for example in chosen},
+    )
+
+
+def _examples(content: bytes, suite: Suite) -> Iterator[tuple[int, Example]]:
+    uri = suite.dataset.uri
+    for number, line in enumerate(_lines(content, uri), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, parse_row(number, json.loads(line))
+        except ValueError as error:
+            raise DataError(
+                "DatasetInvalid",
+                f"{uri}:{number}: {_reason(error)}.",
+                f"Correct line {number} of the dataset of suite {suite.name}.",
+            ) from error
+
+
+def parse_row(line: int, row: Any) -> Example:
+    """The example in one row, or a ValueError that says what is wrong with the row."""
+    if not isinstance(row, dict):
+        raise ValueError("the row is not a JSON object")
+    if "messages" in row:
+        return _from_messages(line, row["messages"])
+    if "prompt" in row:
+        return Example(line, _asked(row, "prompt"), (), _text(row, "completion"))
+    if "input" in row:
+        asked = _asked(row, "input")
+        return Example(line, asked + "\n", ({"role": "user", "content": asked},), _text(row, "output"))
+    raise ValueError("the row has none of messages, prompt and input")
+
+
+def _from_messages(line: int, messages: Any) -> Example:
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("messages is not a list of messages")
+    turns: list[dict[str, str]] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+            raise ValueError(f"messages[{index}] has no role of {', '.join(_ROLES)}")
+        turns.append({"role": message["role"], "content": _text(message, "content")})
+    answer = turns.pop()["content"] if turns[-1]["role"] == "assistant" else ""
+    if answer and not turns:
+        raise ValueError("messages has an answer but nothing that it answers")
+    return Example(line, "", tuple(turns), answer)
+
+
+def _asked(row: dict[str, Any], field: str) -> str:
+    text = _text(row, field)
+    if not text:
+        raise ValueError(f"{field} is empty")
+    return text
+
+
+def _text(row: dict[str, Any], field: str) -> str:
+    value = row.get(field)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{field} is not a text but {type(value).__name__}")
+    return value or ""
+
+
+def _lines(content: bytes, uri: str) -> Iterator[bytes]:
+    if not uri.endswith(".gz"):
+        yield from io.BytesIO(content)
+        return
+    try:
+        with gzip.open(io.BytesIO(content)) as lines:
+            yield from lines
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            "DatasetInvalid", f"{uri} is not a whole gzip file: {error}.", "Upload the file again."
+        ) from error
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error.msg} at column {error.colno})"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error)

@@ -1,0 +1,68 @@
+"""`python -m serin_server --config FILE`: check config and model, then serve; say by the exit code what was wrong."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from serin_server.config import ServeConfig, load
+from serin_server.errors import StartError
+from serin_server.result import failure, report
+from serin_server.verify import local_path, verify
+
+log = logging.getLogger("serin_server")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; a reason not to becomes a result document and an exit code."""
+    arguments = argparse.ArgumentParser(prog="serin_server", description="Serves one model over OpenAI's API.")
+    arguments.add_argument("--config", type=Path, required=True, help="the JSON file described in the contract")
+    path = arguments.parse_args(argv).config
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    key = ""
+    try:
+        config = load(path)
+        key = config.key
+        _serve(config)
+    except StartError as error:
+        log.error("%s: %s %s", error.reason, error.message, error.advice)
+        report(failure(key, error))
+        return error.exit_code
+    return 0
+
+
+def _serve(config: ServeConfig) -> None:
+    began = time.monotonic()
+    folder = local_path(config.model.uri)
+    verify(folder, config.model.digest, config.model.uri)
+    log.info("model=%s revision=%s is verified", config.model.uri, config.revision)
+    # Only now: torch takes seconds to import, and a damaged model should be told at once.
+    import torch
+
+    from serin_server.app import Service
+    from serin_server.batch import Batch
+    from serin_server.engine import Engine
+    from serin_server.metrics import Metrics
+    from serin_server.model import load as load_model
+    from serin_server.serving import serve
+    from serin_server.threads import usable_cpus
+
+    torch.set_num_threads(usable_cpus())
+    model = load_model(folder, config.model.uri)
+    metrics = Metrics(config.model.name)
+    engine = Engine(Batch(model.model), model.end_tokens, metrics, config.max_queue)
+    model.warm_up()
+    engine.start()
+    took = time.monotonic() - began
+    log.info("listening on port %d after %.1f s with %d threads", config.port, took, torch.get_num_threads())
+    serve(Service(config, model, engine, metrics))
+    engine.stop()
+    log.info("everything is answered")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

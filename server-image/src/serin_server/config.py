@@ -1,0 +1,64 @@
+"""The configuration of one server, as the operator mounts it (docs/reference/contract.md, "Serve").
+
+Not here: settings of a single request (`openai.py`).
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from serin_server.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
+
+
+class Document(BaseModel):
+    """A part of the config: camelCase, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+class Job(Document):
+    """The ModelService that this server belongs to."""
+
+    namespace: Name
+    name: Name
+
+
+class Model(Document):
+    """The model: where it lies, the digest its files must have, and the name that requests use."""
+
+    uri: Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    name: Name
+
+
+class ServeConfig(Document):
+    """One server."""
+
+    stage: Literal["Serve"]
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{1,128}$")]
+    job: Job
+    output: Literal[""] = ""
+    model: Model
+    revision: Name
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    max_queue: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+def load(path: Path) -> ServeConfig:
+    """The config in the file, or a ConfigError that names the field."""
+    try:
+        return ServeConfig.model_validate(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise ConfigError("InvalidConfig", f"The config {path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "content"
+        raise ConfigError("InvalidConfig", f"The config's {field}: {first['msg']}.", "Change this field.") from error
+    except ValueError as error:
+        raise ConfigError("InvalidConfig", f"The config {path} is not JSON: {error}.") from error
