@@ -5,6 +5,7 @@ from dataclasses import dataclass
 NAMESPACE = "demo"
 SERVICE = "api-helper"
 SYSTEM_NAMESPACE = "serin-system"
+GATEWAY_SERVICE = "envoy.projectcontour"
 PROMETHEUS = ("monitoring", "prometheus", 9090)
 
 # Requests a second: few while pods train on the same cores, more while a canary has to be judged.
@@ -28,6 +29,7 @@ SCRATCH_ARGUMENTS = [
 ]
 
 POLL_SECONDS = 1.0
+PREPARE_RETRY_SECONDS = 10
 # Nobody should sit before a silent screen for longer.
 HEARTBEAT_SECONDS = 15.0
 STORY_TIMEOUT_SECONDS = 1200.0

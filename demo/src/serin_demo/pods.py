@@ -5,8 +5,6 @@ Pure manifests, as restricted as those of the operator: the demo's namespace enf
 
 from typing import Any
 
-from serin_demo import plan
-
 Object = dict[str, Any]
 LOADER, SCRATCH, CLIENT = "loader", "scratch-model", "client"
 _HARDENED: Object = {
@@ -23,15 +21,15 @@ _IDENTITY: Object = {
 }
 
 
-def namespace() -> Object:
+def namespace(name: str) -> Object:
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "serin.dev/demo": "true"}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan.NAMESPACE, "labels": labels}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def loader(image: str) -> Object:
+def loader(image: str, claims: tuple[str, ...]) -> Object:
     """Sleeps with the volumes mounted, so that files can be streamed onto them."""
     command = ["python3", "-c", "import signal; signal.sigwait([signal.SIGTERM])"]
-    return _pod(LOADER, image, command, claims=("datasets", "models", "artifacts"))
+    return _pod(LOADER, image, command, claims)
 
 
 def scratch(image: str, arguments: list[str]) -> Object:

@@ -6,6 +6,8 @@ The namespace is made anew each time, so that a demo that was interrupted anywhe
 import io
 import tarfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from serin_demo import data, plan, pods
@@ -15,16 +17,14 @@ from serin_demo.kube import Kubectl, Object
 from serin_demo.openapi import fields_of
 
 
-def fresh_namespace(kubectl: Kubectl) -> None:
+def fresh_namespace(kubectl: Kubectl, name: str) -> None:
     """The namespace, empty: what an earlier run left is deleted first."""
-    kubectl.delete("namespace", plan.NAMESPACE, timeout=300)
-    kubectl.apply([pods.namespace()])
+    kubectl.delete("namespace", name, timeout=300)
+    kubectl.apply([pods.namespace(name)])
     ends = time.monotonic() + 60
-    while kubectl.within(plan.NAMESPACE).get("serviceaccount", "default") is None:
+    while kubectl.within(name).get("serviceaccount", "default") is None:
         if time.monotonic() > ends:
-            raise DemoError(
-                f"namespace {plan.NAMESPACE} has no service account after 60 s: is the controller-manager well?"
-            )
+            raise DemoError(f"namespace {name} has no service account after 60 s: is the controller-manager well?")
         time.sleep(0.2)
 
 
@@ -52,9 +52,17 @@ def make_data(kubectl: Kubectl) -> data.DataFiles:
 def load_volumes(kubectl: Kubectl, examples: Path, image: str, files: dict[str, str]) -> None:
     """Create the volumes and stream the files onto `datasets`."""
     kubectl.apply_file(examples / "00-volumes.yaml")
-    kubectl.apply([pods.loader(image)])
+    with loader(kubectl, image, ("datasets", "models", "artifacts")) as on_volumes:
+        on_volumes(["tar", "-xmf", "-", "-C", "/mnt/pvc/datasets"], archive(files))
+
+
+@contextmanager
+def loader(kubectl: Kubectl, image: str, claims: tuple[str, ...]) -> Iterator[Callable[[list[str], bytes], bytes]]:
+    """A pod with the claims mounted; what it gives is a way to run commands in it."""
+    kubectl.delete("pod", pods.LOADER)
+    kubectl.apply([pods.loader(image, claims)])
     wait_for_pod(kubectl, pods.LOADER, {"Running"})
-    kubectl.execute(pods.LOADER, ["tar", "-xmf", "-", "-C", "/mnt/pvc/datasets"], stdin=archive(files))
+    yield lambda command, stdin: kubectl.execute(pods.LOADER, command, stdin)
     kubectl.delete("pod", pods.LOADER, wait=False)
 
 
@@ -70,10 +78,10 @@ def archive(files: dict[str, str]) -> bytes:
     return packed.getvalue()
 
 
-def make_scratch_model(kubectl: Kubectl, image: str) -> None:
-    """A tokenizer learned from the descriptions, and a small Llama that knows nothing yet."""
+def make_scratch_model(kubectl: Kubectl, image: str, arguments: list[str]) -> None:
+    """A tokenizer learned from the data's words, and a small Llama that knows nothing yet."""
     kubectl.delete("job", pods.SCRATCH)
-    kubectl.apply([pods.scratch(image, plan.SCRATCH_ARGUMENTS)])
+    kubectl.apply([pods.scratch(image, arguments)])
     ends = time.monotonic() + plan.POD_TIMEOUT_SECONDS
     while True:
         status = (kubectl.get("job", pods.SCRATCH) or {}).get("status", {})

@@ -65,9 +65,8 @@ class Player:
         record = Record(plan.BASE, time.time())
         with ExitStack() as watching:
             watches = {kind: watching.enter_context(Watch(self.kubectl, kind)) for kind in _WATCHED}
-            for name in ("10-gate.yaml", "20-service.yaml"):
-                self.kubectl.apply_file(self.examples / name)
-            self.kubectl.apply(manifests(self.examples / plan.BASE.file))
+            for name in ("10-gate.yaml", "20-service.yaml", plan.BASE.file):
+                self.kubectl.apply(self.manifests(name))
             self._follow(record)
             self._close(record, watches)
         self._insist(record)
@@ -81,7 +80,7 @@ class Player:
             client = Client(self.kubectl, self.client_image, f"client-{story.job}", self.gateway)
             client.start(plan.QUIET_RATE)
             record.began = time.time()
-            self.kubectl.apply(manifests(self.examples / story.file, self._base_model()))
+            self.kubectl.apply(self.manifests(story.file, self._base_model()))
             self._follow(record, once_passed=lambda: client.set_rate(plan.CANARY_RATE))
             self._wait(plan.AFTERMATH_SECONDS)
             record.requests = client.stop()
@@ -92,7 +91,7 @@ class Player:
     def apply_again(self, story: plan.Story) -> Object:
         """Delete the job and apply the same file: the job as it stands once it has settled."""
         self.kubectl.delete("finetunejob", story.job)
-        self.kubectl.apply(manifests(self.examples / story.file, self._base_model()))
+        self.kubectl.apply(self.manifests(story.file, self._base_model()))
         ends = time.monotonic() + 60
         while True:
             job = self.kubectl.get("finetunejob", story.job) or {}
@@ -100,6 +99,9 @@ class Player:
                 return job
             self.progress.tell(f"{story.job}, applied again: {_saying(job)}")
             time.sleep(plan.POLL_SECONDS)
+
+    def manifests(self, file: str, base_model: str = "") -> list[Object]:
+        return manifests(self.examples / file, base_model, self.gateway.host)
 
     def _follow(self, record: Record, once_passed: Callable[[], None] = lambda: None) -> None:
         """Until the story is decided."""
@@ -120,7 +122,7 @@ class Player:
             if time.monotonic() > ends:
                 raise StoryFailed(
                     f"{record.story.title} did not end within {plan.STORY_TIMEOUT_SECONDS:.0f} s; it is at:"
-                    f" {_saying(record.job, service)}. Look with: kubectl -n {plan.NAMESPACE} describe ftj,msvc"
+                    f" {_saying(record.job, service)}. Look with: kubectl -n {self.kubectl.namespace} describe ftj,msvc"
                 )
             time.sleep(plan.POLL_SECONDS)
 
@@ -140,7 +142,7 @@ class Player:
 
     def _measure_rollback(self, record: Record) -> None:
         words = {
-            "namespace": plan.NAMESPACE,
+            "namespace": self.kubectl.namespace,
             "service": plan.SERVICE,
             "revision": record.revision_name,
             "stable": record.incumbent,
@@ -182,12 +184,17 @@ class Player:
         time.sleep(seconds)
 
 
-def manifests(path: Path, base_model: str = "") -> list[Object]:
-    """The objects of a file, as a user would apply them; a story's job starts from the model that `base` made."""
+def manifests(path: Path, base_model: str = "", hostname: str = "") -> list[Object]:
+    """The objects of a file, as a user would apply them, but for what a user fills in as well.
+
+    A story's job starts from the model that `base` made, and two namespaces cannot serve under one host name.
+    """
     found = [one for one in yaml.safe_load_all(path.read_text()) if one]
     for one in found:
         if base_model and one["kind"] == "FineTuneJob":
             one["spec"]["baseModel"]["uri"] = base_model
+        if hostname and one["kind"] == "ModelService":
+            one["spec"]["traffic"]["hostnames"] = [hostname]
     return found
 
 
@@ -220,9 +227,12 @@ def _stalled(job: Object) -> str:
 def _saying(job: Object, service: Object | None = None) -> str:
     """Where things stand, in the operator's own words."""
     name, status = job.get("metadata", {}).get("name", "the job"), job.get("status", {})
-    said = f"{name}: {status.get('state', 'Pending')}"
+    said = f"{name}: {status.get('state') or 'Pending'}"
     if status.get("message"):
         said += f": {status['message']}"
+    if status.get("state") == "Training" and (steps := status.get("progress")):
+        loss = f", loss {steps['trainLoss']}" if steps.get("trainLoss") else ""
+        said += f" (step {steps['step']} of {steps['totalSteps']}{loss})"
     if service and service.get("status", {}).get("message"):
         said += f" | {plan.SERVICE}: {service['status']['message']}"
     return said

@@ -54,7 +54,7 @@ def test_no_example_names_an_image_or_a_namespace() -> None:
 
 
 def test_the_demo_s_pods_keep_to_pod_security_restricted() -> None:
-    for pod in (pods.loader("i"), pods.client("i", "c", {}), pods.scratch("i", [])["spec"]["template"]):
+    for pod in (pods.loader("i", ("datasets",)), pods.client("i", "c", {}), pods.scratch("i", [])["spec"]["template"]):
         spec = pod["spec"]
         assert spec["securityContext"]["runAsNonRoot"]
         assert spec["automountServiceAccountToken"] is False

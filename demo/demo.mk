@@ -1,0 +1,11 @@
+# The demo and the tests that play it. KUBECONFIG=<file> or SERIN_CONTEXT=<context> names a cluster; without them the
+# repo's own is booted.
+DEMO := PYTHONPATH=demo/src:devcluster/src
+
+.PHONY: demo
+demo: venv ## boot a cluster, install Serin, play the three stories, print the table
+	@$(DEMO) $(PY) -m serin_demo
+
+.PHONY: test-e2e
+test-e2e: venv ## the stories, bad input and faults against a running cluster
+	@$(DEMO) $(PY) -m pytest tests/e2e
