@@ -1,0 +1,1 @@
+"""Serin's trainer image: prepares data, trains, and writes the consolidated model, one stage a pod."""

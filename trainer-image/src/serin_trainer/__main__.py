@@ -1,0 +1,95 @@
+"""The entry of the image: reads the wish, does its stage, reports, and ends with the code that says whose turn it is.
+
+Stages are imported when they are asked for: torch takes seconds to import, and Prepare has no use for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from . import config as configs
+from .config import AnyConfig, ConsolidateConfig, PrepareConfig, TrainConfig
+from .errors import EXIT_DONE, EXIT_UNKNOWN, StageError, TryAgainError
+from .result import Result, failed, finished, report
+from .uris import pvc_path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m serin_trainer")
+    parser.add_argument("--config", type=Path, required=True)
+    path: Path = parser.parse_args(arguments).config
+    output: Path | None = None
+    # As process 1 of a pod this would otherwise be ignored, and then be killed; training replaces it by saving first.
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        config = configs.load(path)
+        output = pvc_path(config.output)
+        result = finished(output, config.key)
+        if result is not None:
+            print(f"{config.stage} {config.key} is already finished: {result.message}", flush=True)
+            _report(result, None)
+            return EXIT_DONE
+        result = run(config)
+        if result is not None:
+            report(result, output)
+            print(result.message, flush=True)
+    except BaseException as error:
+        return _fail(path, output, error)
+    return EXIT_DONE
+
+
+def run(config: AnyConfig) -> Result | None:
+    """Does the stage; None where another process reports."""
+    if isinstance(config, PrepareConfig):
+        from .prepare import prepare
+
+        return prepare(config)
+    if isinstance(config, TrainConfig):
+        from .train import train
+
+        return train(config)
+    assert isinstance(config, ConsolidateConfig)
+    from .consolidate import consolidate
+
+    return consolidate(config)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise TryAgainError("Interrupted", "asked to stop before the stage was done", "nothing: the next attempt does it again")
+
+
+def _fail(path: Path, output: Path | None, error: BaseException) -> int:
+    code = error.exit_code if isinstance(error, StageError) else EXIT_UNKNOWN
+    if isinstance(error, StageError):
+        print(f"{error.reason}: {error.message}. {error.advice}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(error)
+    stage, key = configs.identity(path)
+    try:
+        _report(failed(stage, key, error), output)
+    except OSError as unwritten:
+        print(f"the result could not be written: {unwritten}", file=sys.stderr, flush=True)
+    return code
+
+
+def _report(result: Result, output: Path | None) -> None:
+    """Of several processes the first of each pod speaks, and only rank 0 writes beside the output."""
+    if os.environ.get("RANK", "0") == "0":
+        report(result, output)
+    elif os.environ.get("LOCAL_RANK", "0") == "0":
+        report(result, None)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # Interpreter shutdown after a failed collective can wait for peers that are gone; everything is written by now.
+        os._exit(code)
+    sys.exit(code)

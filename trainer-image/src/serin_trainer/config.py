@@ -1,0 +1,209 @@
+"""The wish: what the operator writes into the pod's config file, one model a stage.
+
+The other side of these models is the operator's own; `tests/golden/contract` holds the schemas that pin the two together.
+Unknown fields are refused: a field that is accepted and ignored would be a promise not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from .errors import ConfigError
+
+
+def _finite(text: str) -> str:
+    if not math.isfinite(float(text)):
+        raise ValueError("must be a finite decimal")
+    return text
+
+
+Decimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"), AfterValidator(_finite)]
+Uri = Annotated[str, Field(pattern=r"^(pvc|hf)://\S+$", max_length=512)]
+PvcUri = Annotated[str, Field(pattern=r"^pvc://\S+$", max_length=512)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$")]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class Wish(BaseModel):
+    """The base of all config models: camelCase outside, snake_case inside, nothing unknown, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class JobName(Wish):
+    namespace: str
+    name: str
+
+
+class BaseModelUri(Wish):
+    uri: Uri
+
+
+class BaseModelVersion(Wish):
+    uri: Uri
+    digest: Digest
+
+
+class TrainSource(Wish):
+    name: str = Field(min_length=1)
+    uri: PvcUri
+
+
+class Split(Wish):
+    train_percent: Percent
+    validation_percent: Percent
+    test_percent: Percent
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Split:
+        total = self.train_percent + self.validation_percent + self.test_percent
+        if total != 100:
+            raise ValueError(f"trainPercent, validationPercent and testPercent add up to {total}, not 100")
+        if self.train_percent == 0:
+            raise ValueError("trainPercent is 0: nothing is left to train on")
+        return self
+
+
+class Data(Wish):
+    train: list[TrainSource] = Field(min_length=1)
+    split: Split
+    row_ending: Literal["EndOfSequence", "Newline"]
+
+
+class LoRA(Wish):
+    rank: int = Field(ge=1, le=1024)
+    alpha: int = Field(ge=1)
+    target_modules: list[str] = Field(min_length=1)
+    dropout: Decimal
+
+    @model_validator(mode="after")
+    def _dropout_is_a_share(self) -> LoRA:
+        if not 0 <= float(self.dropout) < 1:
+            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
+        return self
+
+
+class Method(Wish):
+    type: Literal["Full", "LoRA"]
+    lora: LoRA | None = None
+
+    @model_validator(mode="after")
+    def _lora_goes_with_its_type(self) -> Method:
+        if (self.type == "LoRA") != (self.lora is not None):
+            raise ValueError("lora is set when, and only when, type is LoRA")
+        return self
+
+
+class Hyperparameters(Wish):
+    learning_rate: Decimal
+    epochs: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    scheduler: Literal["Cosine", "Linear", "Constant"]
+    warmup_ratio: Decimal
+    weight_decay: Decimal
+    max_gradient_norm: Decimal
+    seed: int = Field(ge=0)
+    max_sequence_length: int = Field(ge=8)
+    save_steps: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Hyperparameters:
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("neither epochs nor maxSteps is set: training would have no end")
+        if float(self.learning_rate) <= 0:
+            raise ValueError(f"learningRate {self.learning_rate} is not above 0")
+        if not 0 <= float(self.warmup_ratio) <= 1:
+            raise ValueError(f"warmupRatio {self.warmup_ratio} is not in [0, 1]")
+        if float(self.weight_decay) < 0 or float(self.max_gradient_norm) <= 0:
+            raise ValueError("weightDecay must be 0 or more, and maxGradientNorm above 0")
+        return self
+
+
+class Distribution(Wish):
+    nodes: int = Field(ge=1)
+    processes_per_node: int = Field(ge=1)
+    zero_stage: Literal[0, 1, 2, 3]
+
+
+class Lineage(Wish):
+    data_digest: Digest
+    train_key: Key
+
+
+class StageConfig(Wish):
+    """What every stage is told."""
+
+    key: Key
+    job: JobName
+    output: PvcUri
+
+
+class PrepareConfig(StageConfig):
+    stage: Literal["Prepare"]
+    base_model: BaseModelUri
+    data: Data
+    max_sequence_length: int = Field(ge=8)
+
+
+class TrainConfig(StageConfig):
+    stage: Literal["Train"]
+    attempt: int = Field(ge=1)
+    base_model: BaseModelVersion
+    data_uri: PvcUri
+    data_digest: Digest
+    method: Method
+    hyperparameters: Hyperparameters
+    distribution: Distribution
+
+
+class ConsolidateConfig(StageConfig):
+    stage: Literal["Consolidate"]
+    base_model: BaseModelVersion
+    checkpoint_uri: PvcUri
+    method: Method
+    lineage: Lineage
+
+
+AnyConfig = PrepareConfig | TrainConfig | ConsolidateConfig
+_ADAPTER: TypeAdapter[AnyConfig] = TypeAdapter(Annotated[AnyConfig, Field(discriminator="stage")])
+
+
+def load(path: Path) -> AnyConfig:
+    """Reads and checks the config file; what is wrong with it is named by its field."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError("InvalidConfig", f"the config {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError("InvalidConfig", _first_problems(error), "correct the named fields of the job") from error
+
+
+def identity(path: Path) -> tuple[str, str]:
+    """Stage and key of a config that may be wrong elsewhere, so that even its refusal says whose it is."""
+    try:
+        document = json.loads(path.read_bytes())
+        return str(document.get("stage", "")), str(document.get("key", ""))
+    except (OSError, ValueError, AttributeError):
+        return "", ""
+
+
+def _first_problems(error: ValidationError, limit: int = 3) -> str:
+    problems = error.errors(include_url=False)
+    named = [f"{_field_path(problem['loc'])}: {problem['msg']}" for problem in problems[:limit]]
+    more = f" (and {len(problems) - limit} more)" if len(problems) > limit else ""
+    return "the config is not valid: " + "; ".join(named) + more
+
+
+def _field_path(location: tuple[int | str, ...]) -> str:
+    # The first part is the discriminator's value ("Train"), which no file contains.
+    return ".".join(str(part) for part in location[1:]) or str(location[0] if location else "config")

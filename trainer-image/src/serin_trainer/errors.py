@@ -1,0 +1,43 @@
+"""What can go wrong, told by whose turn it is next.
+
+Each error carries what the operator and a person need: a reason (one CamelCase word), a sentence with the numbers, and what
+to do. Turning an error into an exit code and a document is `result.py`'s business.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_UNKNOWN = 1
+EXIT_CONFIG = 64
+EXIT_DATA = 65
+EXIT_TRY_AGAIN = 75
+
+
+class StageError(Exception):
+    """A stage ends here; its subclass says whose turn it is."""
+
+    exit_code = EXIT_UNKNOWN
+
+    def __init__(self, reason: str, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.advice = advice
+
+
+class ConfigError(StageError):
+    """The wish itself is wrong; only another spec helps."""
+
+    exit_code = EXIT_CONFIG
+
+
+class DataError(StageError):
+    """The data or the model is wrong or missing."""
+
+    exit_code = EXIT_DATA
+
+
+class TryAgainError(StageError):
+    """Nobody did wrong; the same attempt can simply be made again."""
+
+    exit_code = EXIT_TRY_AGAIN

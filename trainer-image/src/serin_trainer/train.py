@@ -1,0 +1,243 @@
+"""Train: the transformers Trainer with DeepSpeed, one process of many under torchrun.
+
+Chooses the plan from config and hardware, resumes from the newest whole checkpoint, and turns the run into a result. Watching the
+run step by step is `watch.py`'s business, trusting checkpoints is `checkpoint.py`'s.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import checkpoint, hardware, manifest
+from .config import TrainConfig
+from .data import TRAIN, VALIDATION, Collator, InOrder, Sequences, training_order
+from .deepspeed_config import deepspeed_config
+from .errors import ConfigError, DataError, TryAgainError
+from .result import Result, TrainOutput, succeeded
+from .uris import pvc_path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this run will do, known before the first step."""
+
+    config: TrainConfig
+    output: Path
+    precision: hardware.Precision
+    world: int
+    total_steps: int
+    order: list[int]
+    lengths: list[int]
+
+    @property
+    def rows_per_step(self) -> int:
+        wish = self.config.hyperparameters
+        return wish.batch_size * wish.gradient_accumulation_steps * self.world
+
+    def tokens_until(self, step: int) -> int:
+        """Training tokens of the first `step` steps, padding not counted; every process knows them without asking."""
+        return sum(self.lengths[index] for index in self.order[: step * self.rows_per_step])
+
+
+def train(config: TrainConfig) -> Result | None:
+    """The result on rank 0, None on the other processes."""
+    started = time.monotonic()
+    hardware.settle(config.distribution.processes_per_node)
+    _check_world(config)
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    _join()
+    data = _verified_data(config)
+    sequences = Sequences(data / TRAIN)
+    plan = make_plan(config, sequences.lengths, hardware.precision())
+    trainer = _trainer(plan, sequences, Sequences(data / VALIDATION))
+    resumed = _agree_on_checkpoint(plan)
+    watch = _watch(trainer, plan, resumed)
+    watch.say(f"ready after {time.monotonic() - started:.0f} s: {describe(plan)}")
+    trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
+    if watch.interrupted:
+        raise TryAgainError(
+            "Interrupted", f"asked to stop at step {trainer.state.global_step} of {plan.total_steps}; the state is saved"
+        )
+    evaluated = _evaluate(trainer, watch)
+    return _result(plan, watch, resumed, evaluated) if trainer.is_world_process_zero() else None
+
+
+def make_plan(config: TrainConfig, lengths: list[int], precision: hardware.Precision) -> Plan:
+    wish = config.hyperparameters
+    world = config.distribution.nodes * config.distribution.processes_per_node
+    rows_per_step = wish.batch_size * wish.gradient_accumulation_steps * world
+    steps_per_epoch = math.ceil(len(lengths) / rows_per_step)
+    limits = [wish.max_steps, wish.epochs and wish.epochs * steps_per_epoch]
+    total = min(limit for limit in limits if limit)
+    # Rows of one micro-step of all processes share a length; the Trainer deals batches out to processes in turn.
+    order = training_order(lengths, wish.batch_size * world, total * wish.gradient_accumulation_steps, wish.seed)
+    return Plan(config, pvc_path(config.output), precision, world, total, order, lengths)
+
+
+def describe(plan: Plan) -> str:
+    wish = plan.config
+    return (
+        f"{plan.total_steps} steps of {plan.rows_per_step} rows, {plan.world} processes, ZeRO stage {wish.distribution.zero_stage}, "
+        f"{plan.precision}, {os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
+    )
+
+
+def _check_world(config: TrainConfig) -> None:
+    wanted = config.distribution.nodes * config.distribution.processes_per_node
+    given = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted != given:
+        raise ConfigError(
+            "InvalidConfig",
+            f"distribution asks for {wanted} processes, but {given} were started",
+            "start the stage with python -m serin_trainer.torchrun and the same numbers",
+        )
+
+
+def _join() -> None:
+    """Makes the process group. It comes first: loading a model for ZeRO 3 already shards it among the processes."""
+    import deepspeed
+    import torch
+
+    if hardware.has_accelerator():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    deepspeed.init_distributed(dist_backend="nccl" if hardware.has_accelerator() else "gloo")
+
+
+def _verified_data(config: TrainConfig) -> Path:
+    directory = pvc_path(config.data_uri)
+    if not (directory / TRAIN).is_file():
+        raise DataError("DataNotFound", f"no prepared data lie at {config.data_uri}", "prepare again: edit the job's data")
+    # One process of each pod looks; the others would read the same bytes.
+    if os.environ.get("LOCAL_RANK", "0") == "0" and manifest.digest_of(directory) != config.data_digest:
+        raise DataError("DataDamaged", f"the prepared data at {config.data_uri} have changed since they were prepared")
+    return directory
+
+
+def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
+    from transformers import PrinterCallback, TrainingArguments, set_seed
+
+    from .model import load_base, verified_directory, with_method
+    from .tokens import load_tokenizer
+    from .trainer import SerinTrainer
+
+    # Made before the model is loaded: with ZeRO 3 it is what makes loading shard the weights at once.
+    arguments = TrainingArguments(**_arguments(plan))
+    directory = verified_directory(plan.config.base_model)
+    set_seed(plan.config.hyperparameters.seed)
+    model = with_method(load_base(directory, _dtype(plan.precision)), plan.config.method)
+    model.config.use_cache = False
+    tokenizer = load_tokenizer(directory)
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    trainer = SerinTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=InOrder(sequences, plan.order),
+        eval_dataset=InOrder(validation, _longest_first(validation.lengths)),
+        data_collator=Collator(padding or 0),
+    )
+    # It prints what `watch.py` says better.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _arguments(plan: Plan) -> dict[str, Any]:
+    wish = plan.config.hyperparameters
+    accelerated = hardware.has_accelerator()
+    return {
+        "output_dir": str(plan.output),
+        "per_device_train_batch_size": wish.batch_size,
+        "per_device_eval_batch_size": wish.batch_size,
+        "gradient_accumulation_steps": wish.gradient_accumulation_steps,
+        "max_steps": plan.total_steps,
+        "learning_rate": float(wish.learning_rate),
+        "lr_scheduler_type": {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}[wish.scheduler],
+        "warmup_steps": round(float(wish.warmup_ratio) * plan.total_steps),
+        "weight_decay": float(wish.weight_decay),
+        "max_grad_norm": float(wish.max_gradient_norm),
+        "seed": wish.seed,
+        "data_seed": wish.seed,
+        "bf16": plan.precision == "bf16",
+        "use_cpu": not accelerated,
+        "ddp_backend": None if accelerated else "gloo",
+        "deepspeed": deepspeed_config(plan.config, plan.precision),
+        "save_strategy": "steps",
+        "save_steps": wish.save_steps,
+        "logging_strategy": "steps",
+        "logging_steps": max(1, plan.total_steps // 400),
+        "logging_first_step": True,
+        # A loss that is not finite must be seen, not smoothed over.
+        "logging_nan_inf_filter": False,
+        "prediction_loss_only": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": accelerated,
+        "disable_tqdm": True,
+        "report_to": [],
+    }
+
+
+def _dtype(precision: hardware.Precision) -> Any:
+    import torch
+
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _longest_first(lengths: list[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
+
+
+def _agree_on_checkpoint(plan: Plan) -> checkpoint.Checkpoint | None:
+    """Rank 0 looks and decides, so that all processes start from the same step."""
+    import torch.distributed as dist
+
+    choice: list[Any] = [None]
+    if dist.get_rank() == 0:
+        found, notices = checkpoint.newest_whole(plan.output)
+        for notice in notices:
+            print(notice, flush=True)
+        checkpoint.remove_unfinished_after(plan.output, found.step if found else 0)
+        choice = [found]
+    dist.broadcast_object_list(choice, src=0)
+    return choice[0]
+
+
+def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> Any:
+    from .watch import Watch
+
+    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed.step if resumed else 0)
+    trainer.add_callback(watch)
+    return watch
+
+
+def _evaluate(trainer: Any, watch: Any) -> float | None:
+    if len(trainer.eval_dataset) == 0:
+        return None
+    return watch.finite("validation loss", trainer.evaluate()["eval_loss"])
+
+
+def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_loss: float | None) -> Result:
+    config = plan.config
+    first, last = watch.losses()
+    output = TrainOutput(
+        checkpoint_uri=f"{config.output}/checkpoint-{plan.total_steps}",
+        steps=plan.total_steps,
+        train_loss_first=first,
+        train_loss_last=last,
+        eval_loss=eval_loss,
+        tokens=plan.tokens_until(plan.total_steps),
+        tokens_per_second=round(watch.tokens_per_second(), 1),
+        world_size=plan.world,
+        zero_stage=config.distribution.zero_stage,
+        precision=plan.precision,
+        resumed_from_step=resumed.step if resumed else None,
+    )
+    again = f", resumed from step {resumed.step}" if resumed else ""
+    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {output.tokens_per_second:.0f} tokens/s in {plan.precision}{again}"
+    return succeeded("Train", config.key, message, output)

@@ -1,0 +1,147 @@
+"""Watches a training run: metrics, finite losses, complete checkpoints, and stopping when asked to.
+
+Everything that all processes must agree on (stop now, loss is not finite) is agreed here by a collective, so that no process waits
+for one that has left.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback
+
+from . import checkpoint
+from .errors import DataError
+from .metrics import TrainMetrics
+
+LAST_LOSSES = 10
+
+
+class Watch(TrainerCallback):
+    def __init__(self, output: Path, total_steps: int, tokens_until: Callable[[int], int], resumed_step: int) -> None:
+        self._output = output
+        self._total = total_steps
+        self._tokens_until = tokens_until
+        self._first_step = resumed_step
+        self._logged: list[tuple[float, int]] = []
+        self._losses: list[float] = []
+        self._first_loss: float | None = None
+        self._asked_to_stop = False
+        self._began = self._ended = 0.0
+        self._metrics = TrainMetrics()
+        self.interrupted = False
+        self.leads = dist.get_rank() == 0
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        if self.leads:
+            self._metrics.total_steps.set(total_steps)
+            self._metrics.step.set(resumed_step)
+            self._metrics.serve()
+
+    def say(self, text: str) -> None:
+        if self.leads:
+            print(text, flush=True)
+
+    def finite(self, what: str, value: float) -> float:
+        """The value, or the end of the run. Losses are averages over all processes, so all of them end here."""
+        if not math.isfinite(value):
+            raise DataError(
+                "LossNotFinite",
+                f"the {what} is {value} after {self._last_step()} of {self._total} steps",
+                "lower learningRate, raise warmupRatio, or look at the data for rows that are not text",
+            )
+        if self.leads and what.startswith("validation"):
+            self._metrics.eval_loss.set(value)
+        return value
+
+    def losses(self) -> tuple[float, float]:
+        """The first loss of the run, and the mean of the last few, which a single batch does not sway."""
+        last = self._losses[-LAST_LOSSES:]
+        return round(self._first_loss or self._losses[0], 5), round(sum(last) / len(last), 5)
+
+    def tokens_per_second(self) -> float:
+        """Of this attempt, from its first step to its last, checkpoints included."""
+        done = self._tokens_until(self._last_step()) - self._tokens_until(self._first_step)
+        return done / max(1e-9, self._ended - self._began)
+
+    # The Trainer's events, in the order of a step.
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._began = self._ended = time.monotonic()
+        # An earlier attempt's losses come along in the checkpoint.
+        for entry in state.log_history:
+            if "loss" in entry:
+                self._note_loss(entry["loss"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self._ended = time.monotonic()
+        if self._anyone_asked_to_stop():
+            self.interrupted = True
+            control.should_save = control.should_training_stop = True
+        if state.global_step >= self._total:
+            self.interrupted = False
+            control.should_save = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self._logged.append((time.monotonic(), state.global_step))
+        self._note_loss(self.finite("training loss", float(logs["loss"])))
+        if self.leads:
+            self._show(state.global_step, logs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called on every process after all files of a checkpoint are written by it."""
+        folder = self._output / f"checkpoint-{state.global_step}"
+        dist.barrier()
+        names: list[Any] = [checkpoint.file_names(folder) if self.leads else None]
+        dist.broadcast_object_list(names, src=0)
+        share = checkpoint.describe(folder, names[0][dist.get_rank() :: dist.get_world_size()])
+        shares: list[Any] | None = [None] * dist.get_world_size() if self.leads else None
+        dist.gather_object(share, shares, dst=0)
+        if self.leads and shares is not None:
+            checkpoint.complete(folder, state.global_step, [file for part in shares for file in part])
+            checkpoint.rotate(self._output)
+        dist.barrier()
+
+    def _note_loss(self, loss: float) -> None:
+        if self._first_loss is None:
+            self._first_loss = loss
+        self._losses.append(loss)
+
+    def _last_step(self) -> int:
+        return self._logged[-1][1] if self._logged else self._first_step
+
+    def _on_sigterm(self, _number: int, _frame: Any) -> None:
+        self._asked_to_stop = True
+
+    def _anyone_asked_to_stop(self) -> bool:
+        # Only one of the pods may have been told; saving takes all of them.
+        asked = torch.tensor([int(self._asked_to_stop)], device="cuda" if torch.cuda.is_available() else "cpu")
+        dist.all_reduce(asked, op=dist.ReduceOp.MAX)
+        return bool(asked.item())
+
+    def _show(self, step: int, logs: dict[str, float]) -> None:
+        now = self._logged[-1][0]
+        since, from_step = self._logged[-2] if len(self._logged) > 1 else (self._began, self._first_step)
+        rate = (self._tokens_until(step) - self._tokens_until(from_step)) / max(1e-9, now - since)
+        eta = (self._total - step) * (now - self._began) / max(1, step - self._first_step)
+        metrics = self._metrics
+        metrics.step.set(step)
+        metrics.loss.set(logs["loss"])
+        metrics.learning_rate.set(logs.get("learning_rate", float("nan")))
+        metrics.gradient_norm.set(logs.get("grad_norm", float("nan")))
+        metrics.tokens_per_second.set(rate)
+        metrics.eta_seconds.set(eta)
+        print(
+            f"step {step}/{self._total} loss {logs['loss']:.4f} lr {logs.get('learning_rate', 0.0):.2e} "
+            f"grad {float(logs.get('grad_norm') or 0.0):.3f} {rate:.0f} tokens/s eta {eta:.0f} s",
+            flush=True,
+        )
