@@ -34,10 +34,10 @@ def kubectl(apiserver: ApiServer) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def namespace(apiserver: ApiServer, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(apiserver: ApiServer) -> str:
     """A fresh namespace for one test. It is not emptied: without its controller a namespace never goes away."""
     import uuid
 
     name = f"t-{uuid.uuid4().hex[:8]}"
     apiserver.kubectl("create", "namespace", name)
-    yield name
+    return name

@@ -169,7 +169,11 @@ class ApiServer:
         if self.audit:
             policy = self.folder / "audit-policy.json"
             policy.write_text(json.dumps(audit_policy()))
-            flags += [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}", "--audit-log-mode=blocking"]
+            flags += [
+                f"--audit-policy-file={policy}",
+                f"--audit-log-path={self.audit_log}",
+                "--audit-log-mode=blocking",
+            ]
         return [*flags, *self.extra_args]
 
     def _gives_service_accounts(self) -> bool:

@@ -19,7 +19,14 @@ from serin_devcluster.paths import GO_MODULES, Paths
 from serin_devcluster.shell import run
 
 KUBERNETES_VERSION = "v1.34.4"
-KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+KUBERNETES_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
+)
 # Without cgo the result does not depend on whether the machine has a C compiler, and runs in any image.
 GO_ENV = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
@@ -84,6 +91,11 @@ def find_program(paths: Paths, name: str) -> Path:
     return program
 
 
+def fetch(tool: GoTool) -> None:
+    """Downloads just the modules that the programs are compiled from, so that compiling does not wait for the network."""
+    run([go(), "list", "-mod=readonly", "-deps", "-f", "", *tool.programs.values()], cwd=tool.module, env=GO_ENV)
+
+
 def build(tool: GoTool, paths: Paths) -> None:
     """Builds beside the final place and renames: an interrupted build leaves nothing that looks complete."""
     target = tool.folder(paths)
@@ -96,7 +108,12 @@ def build(tool: GoTool, paths: Paths) -> None:
     # The package's folder names the program when several are built at once; one alone is named by us (etcd is "v3").
     output = f"{unfinished}/" if len(tool.programs) > 1 else str(unfinished / next(iter(tool.programs)))
     log = paths.cache / "log" / f"build-{tool.name}.log"
-    run(["nice", "-n", "5", go(), "build", *flags, "-o", output, *tool.programs.values()], cwd=tool.module, env=GO_ENV, log=log)
+    run(
+        ["nice", "-n", "5", go(), "build", *flags, "-o", output, *tool.programs.values()],
+        cwd=tool.module,
+        env=GO_ENV,
+        log=log,
+    )
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished.rename(target)
@@ -122,11 +139,15 @@ def module_folder(tool: GoTool, module: str) -> Path:
 def go() -> str:
     found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if found is None:
-        raise DevclusterError("no `go` on the PATH: install Go 1.24 or newer from https://go.dev/dl/ and run this again")
+        raise DevclusterError(
+            "no `go` on the PATH: install Go 1.24 or newer from https://go.dev/dl/ and run this again"
+        )
     return found
 
 
 @cache
 def go_version() -> str:
     """The toolchain's version; part of each key."""
-    return run([go(), "env", "GOVERSION", "GOARCH"], cwd=GO_MODULES / "kubernetes", env=GO_ENV).replace("\n", " ").strip()
+    return (
+        run([go(), "env", "GOVERSION", "GOARCH"], cwd=GO_MODULES / "kubernetes", env=GO_ENV).replace("\n", " ").strip()
+    )

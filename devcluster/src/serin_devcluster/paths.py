@@ -43,7 +43,7 @@ class Paths:
 
     @property
     def rootfs(self) -> Path:
-        """The Debian tree that debootstrap made, as a tar file."""
+        """The Debian tree that debootstrap made, until it is an image."""
         return self.cache / "rootfs"
 
     @property

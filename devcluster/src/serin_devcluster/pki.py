@@ -68,7 +68,9 @@ def kubeconfig(server: str, ca: Path, user: Pair) -> str:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "serin", "cluster": {"server": server, "certificate-authority": str(ca)}}],
-        "users": [{"name": "serin", "user": {"client-certificate": str(user.certificate), "client-key": str(user.key)}}],
+        "users": [
+            {"name": "serin", "user": {"client-certificate": str(user.certificate), "client-key": str(user.key)}}
+        ],
         "contexts": [{"name": "serin", "context": {"cluster": "serin", "user": "serin"}}],
         "current-context": "serin",
     }
@@ -85,5 +87,8 @@ def embedded_kubeconfig(server: str, ca: Path, user: Pair) -> str:
 
     document = json.loads(kubeconfig(server, ca, user))
     document["clusters"][0]["cluster"] = {"server": server, "certificate-authority-data": data(ca)}
-    document["users"][0]["user"] = {"client-certificate-data": data(user.certificate), "client-key-data": data(user.key)}
+    document["users"][0]["user"] = {
+        "client-certificate-data": data(user.certificate),
+        "client-key-data": data(user.key),
+    }
     return json.dumps(document, indent=2) + "\n"

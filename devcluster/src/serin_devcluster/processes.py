@@ -64,7 +64,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A long-running program of the cluster, remembered by process id and start time so that a reused id is not mistaken for it."""
+    """A long-running program of the cluster, remembered by process id and start time: a reused id is not mistaken."""
 
     name: str
     argv: tuple[str, ...]
@@ -96,7 +96,7 @@ class Daemon:
         with self.log.open("ab") as out:
             process = subprocess.Popen(
                 list(self.argv),
-                env={**os.environ, **self.env},
+                env={**without_proxies(), **self.env},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -115,18 +115,23 @@ class Daemon:
         return "    (it wrote no log)"
 
 
+def without_proxies() -> dict[str, str]:
+    """Our environment but for proxies: the cluster's own addresses are not reached through one."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
 def write_record(record: Path, pid: int) -> None:
-    record.write_text(f"{pid} {start_time(pid)}\n")
+    record.write_text(f"{pid} {start_time(pid)} {boot_id()}\n")
 
 
 def recorded_pid(record: Path) -> int | None:
     """The process a record names, if it is still the same one and not a zombie."""
     try:
-        pid_text, started = record.read_text().split()
+        pid_text, started, boot = record.read_text().split()
     except (FileNotFoundError, ValueError):
         return None
     pid = int(pid_text)
-    return pid if start_time(pid) == started else None
+    return pid if boot == boot_id() and start_time(pid) == started else None
 
 
 def stop_recorded(record: Path) -> None:
@@ -153,6 +158,11 @@ def start_time(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] in "ZX" else fields[19]
+
+
+def boot_id() -> str:
+    """Start times count from the machine's boot, so a record of an earlier one says nothing."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def processes_with(words: Iterable[str]) -> dict[int, str]:
