@@ -60,7 +60,9 @@ def run(config: AnyConfig) -> Result | None:
 
 
 def _stop(_number: int, _frame: object) -> None:
-    raise TryAgainError("Interrupted", "asked to stop before the stage was done", "nothing: the next attempt does it again")
+    raise TryAgainError(
+        "Interrupted", "asked to stop before the stage was done", "nothing: the next attempt does it again"
+    )
 
 
 def _fail(path: Path, output: Path | None, error: BaseException) -> int:

@@ -1,7 +1,7 @@
-"""Which checkpoints can be trusted: complete ones, whose marker was written last and whose files still are what it says.
+"""Which checkpoints can be trusted: those whose marker was written last and whose files still are what it says.
 
-A checkpoint is a folder `checkpoint-<step>` that many processes write into; a crash may leave any part of it. Only the marker,
-written after everything else is on disk, makes it one that a later attempt may start from.
+A checkpoint is a folder `checkpoint-<step>` that many processes write into; a crash may leave any part of it. Only
+the marker, written after everything else is on disk, makes it one that a later attempt may start from.
 """
 
 from __future__ import annotations

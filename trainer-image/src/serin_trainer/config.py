@@ -1,7 +1,7 @@
 """The wish: what the operator writes into the pod's config file, one model a stage.
 
-The other side of these models is the operator's own; `tests/golden/contract` holds the schemas that pin the two together.
-Unknown fields are refused: a field that is accepted and ignored would be a promise not kept.
+The other side of these models is the operator's own; `tests/golden/contract` holds the schemas that pin the two
+together. Unknown fields are refused: a field that is accepted and ignored would be a promise not kept.
 """
 
 from __future__ import annotations

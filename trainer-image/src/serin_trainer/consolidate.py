@@ -1,7 +1,8 @@
 """Consolidate: a checkpoint's shards become one model that anything can load.
 
-Full training: ZeRO shards -> safetensors, one tensor in memory at a time. LoRA: the adapters are merged into the base model. Beside
-the weights lie config, tokenizer and generation config; then the result is loaded and run once, and the manifest is written.
+Full training: ZeRO shards -> safetensors, one tensor in memory at a time. LoRA: the adapters are merged into the base
+model. Beside the weights lie config, tokenizer and generation config; then the result is loaded and run once, and the
+manifest is written.
 """
 
 from __future__ import annotations
@@ -70,15 +71,17 @@ def _whole_checkpoint(uri: str) -> Path:
     folder = pvc_path(uri)
     wrong = checkpoint.damage(folder) if folder.is_dir() else "it does not exist"
     if wrong:
-        raise DataError("CheckpointDamaged", f"the checkpoint {uri} cannot be used: {wrong}", "train again: retry the job")
+        raise DataError(
+            "CheckpointDamaged", f"the checkpoint {uri} cannot be used: {wrong}", "train again: retry the job"
+        )
     return folder
 
 
 class TrainedTensors:
     """The trained tensors of a checkpoint by name, each made only when it is asked for.
 
-    DeepSpeed's shards are pickles. They are opened here because this job's own training wrote them, which the marker's hashes
-    confirm; a model that comes from outside is never read this way.
+    DeepSpeed's shards are pickles. They are opened here because this job's own training wrote them, which the
+    marker's hashes confirm; a model that comes from outside is never read this way.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -104,7 +107,9 @@ class TrainedTensors:
         # ZeRO stage 0 does not shard: the first process has everything.
         import torch
 
-        return torch.load(states / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False, mmap=True)["module"]
+        return torch.load(states / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False, mmap=True)[
+            "module"
+        ]
 
 
 def write_weights(output: Path, base: Path, trained: TrainedTensors) -> None:
@@ -112,21 +117,24 @@ def write_weights(output: Path, base: Path, trained: TrainedTensors) -> None:
     wanted = base_tensors(base)
     missing = sorted(set(wanted) - set(trained.names()))
     if missing:
-        raise DataError("CheckpointDamaged", f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}", "train again")
+        raise DataError(
+            "CheckpointDamaged", f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}", "train again"
+        )
     write_shards(output, [(name, *wanted[name]) for name in sorted(wanted)], lambda name: trained.get(name))
 
 
 def base_tensors(base: Path) -> dict[str, tuple[list[int], Any]]:
     """Name, shape and type of each tensor that the base model's files hold.
 
-    These are exactly the tensors to write: a tied weight has one name there, though the trained model shows it under two.
+    These are exactly the tensors to write: a tied weight has one name there, though the trained model shows it under
+    two.
     """
     from safetensors import safe_open
 
     tensors: dict[str, tuple[list[int], Any]] = {}
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, framework="pt") as stream:
-            for name in stream.keys():
+            for name in stream.keys():  # noqa: SIM118 (not a dict)
                 piece = stream.get_slice(name)
                 tensors[name] = (piece.get_shape(), _dtype(piece.get_dtype()))
     return tensors
@@ -161,7 +169,9 @@ def merge_adapters(output: Path, base: Path, trained: TrainedTensors, config: Co
     adapters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     missing = sorted(set(adapters) - set(trained.names()))
     if missing:
-        raise DataError("CheckpointDamaged", f"the checkpoint lacks {len(missing)} adapters, such as {missing[0]}", "train again")
+        raise DataError(
+            "CheckpointDamaged", f"the checkpoint lacks {len(missing)} adapters, such as {missing[0]}", "train again"
+        )
     with torch.no_grad():
         for name, parameter in adapters.items():
             parameter.copy_(_checked(name, trained.get(name), list(parameter.shape)))
@@ -176,7 +186,9 @@ def copy_companions(base: Path, output: Path) -> None:
             shutil.copyfile(base / name, output / name)
     # A stop token is what ends an answer: it is written even where the base model left it to be guessed.
     known = json.loads((base / "config.json").read_bytes())
-    generation = {name: known[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if known.get(name) is not None}
+    generation = {
+        name: known[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if known.get(name) is not None
+    }
     if (base / "generation_config.json").is_file():
         generation |= json.loads((base / "generation_config.json").read_bytes())
     (output / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
@@ -229,9 +241,13 @@ def _checked(name: str, tensor: Any, shape: list[int]) -> Any:
     import torch
 
     if list(tensor.shape) != list(shape):
-        raise DataError("CheckpointDamaged", f"{name} has the shape {list(tensor.shape)}, the base model's is {list(shape)}")
+        raise DataError(
+            "CheckpointDamaged", f"{name} has the shape {list(tensor.shape)}, the base model's is {list(shape)}"
+        )
     if not torch.isfinite(tensor).all():
-        raise DataError("ModelNotFinite", f"{name} has values that are not finite", "lower learningRate and train again")
+        raise DataError(
+            "ModelNotFinite", f"{name} has values that are not finite", "lower learningRate and train again"
+        )
     return tensor
 
 
@@ -240,5 +256,7 @@ def _dtype(name: str) -> Any:
 
     known = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
     if name not in known:
-        raise DataError("ModelInvalid", f"the base model holds weights of type {name}, which cannot be trained", "use fp32 or bf16")
+        raise DataError(
+            "ModelInvalid", f"the base model holds weights of type {name}, which cannot be trained", "use fp32 or bf16"
+        )
     return known[name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def write_sequences(path: Path, sequences: Iterable[Sequence]) -> list[int]:
         "ends": numpy.asarray(ends, dtype=numpy.int64),
     }
     save_file(tensors, path)
-    return [end - start for start, end in zip(ends, ends[1:], strict=False)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 class Sequences:
@@ -56,7 +57,9 @@ class Sequences:
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise DataError("DataDamaged", f"the prepared data {path.name} cannot be read: {error}", "prepare again") from error
+            raise DataError(
+                "DataDamaged", f"the prepared data {path.name} cannot be read: {error}", "prepare again"
+            ) from error
         self._ids: numpy.ndarray[Any, Any] = tensors["ids"]
         self._counts: numpy.ndarray[Any, Any] = tensors["counts"]
         self._ends: numpy.ndarray[Any, Any] = tensors["ends"]
@@ -87,9 +90,9 @@ class InOrder:
 def training_order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
     """Indices for `steps` batches: each epoch shuffled by its own seed, rows of like length together.
 
-    The order depends on nothing but the arguments, so a resumed attempt goes on with exactly the rows that were next. Rows of
-    like length share a batch since padding is computed like any token: on short, uneven rows it would be a third of the work.
-    What does not fill a batch at the end of an epoch begins the next one.
+    The order depends on nothing but the arguments, so a resumed attempt goes on with exactly the rows that were next.
+    Rows of like length share a batch since padding is computed like any token: on short, uneven rows it would be a
+    third of the work. What does not fill a batch at the end of an epoch begins the next one.
     """
     order: list[int] = []
     left_over: list[int] = []

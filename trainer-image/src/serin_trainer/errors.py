@@ -1,7 +1,7 @@
 """What can go wrong, told by whose turn it is next.
 
-Each error carries what the operator and a person need: a reason (one CamelCase word), a sentence with the numbers, and what
-to do. Turning an error into an exit code and a document is `result.py`'s business.
+Each error carries what the operator and a person need: a reason (one CamelCase word), a sentence with the numbers,
+and what to do. Turning an error into an exit code and a document is `result.py`'s business.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A model's or a data set's identity: the digest over its files, and the manifest that lists them.
 
-The rule is the contract's: SHA-256 of the lines `<sha256>  <path>`, sorted by path, of all files but `manifest.json` and
-`result.json` at the top.
+The rule is the contract's: SHA-256 of the lines `<sha256>  <path>`, sorted by path, of all files but `manifest.json`
+and `result.json` at the top.
 """
 
 from __future__ import annotations

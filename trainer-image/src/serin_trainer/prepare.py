@@ -1,7 +1,7 @@
 """Prepare: the data as people wrote it becomes token sequences, before any accelerator is asked for.
 
-Reads, cleans, splits, tokenises, and reports what it did to the data. Whatever can be wrong with data or tokenizer stops
-here, with the file and the line.
+Reads, cleans, splits, tokenises, and reports what it did to the data. Whatever can be wrong with data or tokenizer
+stops here, with the file and the line.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def prepare(config: PrepareConfig) -> Result:
     encoder = Encoder(load_tokenizer(base), config.data.row_ending, config.max_sequence_length)
     kept = _encode(rows, encoder, cleaning)
     split = config.data.split
-    parts = split_indices(
-        len(kept), (split.train_percent, split.validation_percent, split.test_percent), split.seed
-    )
+    parts = split_indices(len(kept), (split.train_percent, split.validation_percent, split.test_percent), split.seed)
     output = pvc_path(config.output)
     empty_directory(output)
     lengths = _write(output / "data", kept, parts, encoder, running=config.data.row_ending == "Newline")
@@ -104,6 +102,5 @@ def _write_report(path: Path, config: PrepareConfig, output: PrepareOutput, clea
 def _sentence(rows: RowCounts, dropped: dict[str, int]) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items(), key=lambda item: -item[1]))
     left_out = f"; dropped {rows.read - rows.kept}: {why}" if why else ""
-    return (
-        f"{rows.kept} of {rows.read} rows kept ({rows.train} train, {rows.validation} validation, {rows.test} test){left_out}"
-    )
+    parts = f"{rows.train} train, {rows.validation} validation, {rows.test} test"
+    return f"{rows.kept} of {rows.read} rows kept ({parts}){left_out}"

@@ -1,7 +1,7 @@
 """The answer: one small JSON document that says how a stage went.
 
-It goes to the pod's termination log, which Kubernetes cuts at 4,096 bytes, and beside the output as `result.json`, always the
-last file written there. It is made to fit by shortening the sentences for people, never the output.
+It goes to the pod's termination log, which Kubernetes cuts at 4,096 bytes, and beside the output as `result.json`,
+always the last file written there. It is made to fit by shortening the sentences for people, never the output.
 """
 
 from __future__ import annotations

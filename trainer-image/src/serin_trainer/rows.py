@@ -62,7 +62,7 @@ def read_sources(sources: list[tuple[str, str, Path]]) -> tuple[list[Row], Clean
     """All usable rows of (name, uri, path) sources in order, exact duplicates across all of them removed."""
     cleaning, rows, seen = Cleaning(), [], set()
     for _name, uri, path in sources:
-        found = [row for row in _read_file(uri, path, cleaning)]
+        found = list(_read_file(uri, path, cleaning))
         if not found:
             raise _nothing_usable(uri, cleaning)
         for row in found:
@@ -155,7 +155,9 @@ def _read_file(uri: str, path: Path, cleaning: Cleaning) -> Iterator[Row]:
 
 def _lines(uri: str, path: Path) -> Iterator[tuple[int, str]]:
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError("DatasetInvalid", f"{uri} is not a .jsonl or .jsonl.gz file", "convert it to one JSON object a line")
+        raise DataError(
+            "DatasetInvalid", f"{uri} is not a .jsonl or .jsonl.gz file", "convert it to one JSON object a line"
+        )
     opener = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:

@@ -102,11 +102,15 @@ def write_model(out: Path, options: argparse.Namespace) -> int:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serin_trainer.scratch", description=__doc__)
-    parser.add_argument("--corpus", required=True, action="append", help="JSONL rows whose text the tokenizer is made from")
+    parser.add_argument(
+        "--corpus", required=True, action="append", help="JSONL rows whose text the tokenizer is made from"
+    )
     parser.add_argument("--out", required=True, help="folder of the model; emptied first")
     parser.add_argument("--vocab-size", type=int, default=4096)
     parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--intermediate", type=int, default=0, help="width of the feed-forward layers; 0: 8/3 of --hidden")
+    parser.add_argument(
+        "--intermediate", type=int, default=0, help="width of the feed-forward layers; 0: 8/3 of --hidden"
+    )
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--max-positions", type=int, default=1024)

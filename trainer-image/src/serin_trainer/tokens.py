@@ -76,7 +76,10 @@ class Encoder:
         if row.shape == "input/output":
             if not self._tokenizer.chat_template:
                 return _joined(document["input"] + "\n", document["output"])
-            turn = [{"role": "user", "content": document["input"]}, {"role": "assistant", "content": document["output"]}]
+            turn = [
+                {"role": "user", "content": document["input"]},
+                {"role": "assistant", "content": document["output"]},
+            ]
             return self._conversation(turn)
         if not self._tokenizer.chat_template:
             raise DataError(
@@ -139,7 +142,8 @@ class Encoder:
                 continue
             before = self._template(messages[:number], answer_next=True)
             after = self._template(messages[: number + 1], answer_next=False)
-            # A template may rewrite earlier turns (drop reasoning, say); what it then shows is no longer what was answered.
+            # A template may rewrite earlier turns (drop reasoning, say); what it then shows is no longer what was
+            # answered.
             if text.startswith(after) and after.startswith(before):
                 learned.append((len(before), len(after)))
         return Rendered(text, learned)

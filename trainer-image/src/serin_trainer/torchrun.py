@@ -1,7 +1,7 @@
 """torchrun, keeping exit codes: `python -m serin_trainer.torchrun <torchrun's flags> -m serin_trainer --config FILE`.
 
-torchrun ends with 1 however its processes ended. The operator decides by the exit code whose turn it is, so the code of the process
-that failed first must reach the pod.
+torchrun ends with 1 however its processes ended. The operator decides by the exit code whose turn it is, so the code
+of the process that failed first must reach the pod.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train: the transformers Trainer with DeepSpeed, one process of many under torchrun.
 
-Chooses the plan from config and hardware, resumes from the newest whole checkpoint, and turns the run into a result. Watching the
-run step by step is `watch.py`'s business, trusting checkpoints is `checkpoint.py`'s.
+Chooses the plan from config and hardware, resumes from the newest whole checkpoint, and turns the run into a result.
+Watching the run step by step is `watch.py`'s business, trusting checkpoints is `checkpoint.py`'s.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def train(config: TrainConfig) -> Result | None:
     trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
     if watch.interrupted:
         raise TryAgainError(
-            "Interrupted", f"asked to stop at step {trainer.state.global_step} of {plan.total_steps}; the state is saved"
+            "Interrupted",
+            f"asked to stop at step {trainer.state.global_step} of {plan.total_steps}; the state is saved",
         )
     evaluated = _evaluate(trainer, watch)
     return _result(plan, watch, resumed, evaluated) if trainer.is_world_process_zero() else None
@@ -84,8 +85,8 @@ def make_plan(config: TrainConfig, lengths: list[int], precision: hardware.Preci
 def describe(plan: Plan) -> str:
     wish = plan.config
     return (
-        f"{plan.total_steps} steps of {plan.rows_per_step} rows, {plan.world} processes, ZeRO stage {wish.distribution.zero_stage}, "
-        f"{plan.precision}, {os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
+        f"{plan.total_steps} steps of {plan.rows_per_step} rows, {plan.world} processes, "
+        f"ZeRO stage {wish.distribution.zero_stage}, {plan.precision}, {os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
     )
 
 
@@ -113,7 +114,9 @@ def _join() -> None:
 def _verified_data(config: TrainConfig) -> Path:
     directory = pvc_path(config.data_uri)
     if not (directory / TRAIN).is_file():
-        raise DataError("DataNotFound", f"no prepared data lie at {config.data_uri}", "prepare again: edit the job's data")
+        raise DataError(
+            "DataNotFound", f"no prepared data lie at {config.data_uri}", "prepare again: edit the job's data"
+        )
     # One process of each pod looks; the others would read the same bytes.
     if os.environ.get("LOCAL_RANK", "0") == "0" and manifest.digest_of(directory) != config.data_digest:
         raise DataError("DataDamaged", f"the prepared data at {config.data_uri} have changed since they were prepared")
@@ -157,7 +160,9 @@ def _arguments(plan: Plan) -> dict[str, Any]:
         "gradient_accumulation_steps": wish.gradient_accumulation_steps,
         "max_steps": plan.total_steps,
         "learning_rate": float(wish.learning_rate),
-        "lr_scheduler_type": {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}[wish.scheduler],
+        "lr_scheduler_type": {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}[
+            wish.scheduler
+        ],
         "warmup_steps": round(float(wish.warmup_ratio) * plan.total_steps),
         "weight_decay": float(wish.weight_decay),
         "max_grad_norm": float(wish.max_gradient_norm),
@@ -239,5 +244,6 @@ def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_
         resumed_from_step=resumed.step if resumed else None,
     )
     again = f", resumed from step {resumed.step}" if resumed else ""
-    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {output.tokens_per_second:.0f} tokens/s in {plan.precision}{again}"
+    rate = f"{output.tokens_per_second:.0f} tokens/s in {plan.precision}"
+    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {rate}{again}"
     return succeeded("Train", config.key, message, output)

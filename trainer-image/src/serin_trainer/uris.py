@@ -12,7 +12,15 @@ from pathlib import Path
 from .errors import ConfigError, DataError
 
 # Weights as safetensors and what is needed to read them; pickled weights and model code are never fetched.
-MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+MODEL_FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "merges.txt",
+    "vocab.txt",
+]
 
 _PVC = re.compile(r"^pvc://(?P<claim>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(?P<path>/\S*)?$")
 _HUB = re.compile(r"^hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
@@ -36,7 +44,9 @@ def data_file(uri: str) -> Path:
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise DataError(
-            "DatasetNotFound", f"{uri} {what}", "put the file there or correct data.train; it is looked for again by itself"
+            "DatasetNotFound",
+            f"{uri} {what}",
+            "put the file there or correct data.train; it is looked for again by itself",
         )
     return path
 
@@ -51,7 +61,7 @@ def model_directory(uri: str) -> Path:
         raise DataError(
             "ModelNotFound",
             f"the base model {uri} {what}",
-            "put a model in Hugging Face format (config.json, *.safetensors, tokenizer.json) there or correct baseModel.uri",
+            "put config.json, *.safetensors and tokenizer.json there, or correct baseModel.uri",
         )
     return path
 
@@ -78,7 +88,8 @@ def _from_hub(uri: str) -> Path:
             "correct baseModel.uri; a private model needs a token",
         ) from error
     except Exception as error:
-        # Whatever else happens on the way (no DNS, refused, timed out, 5xx) is the network's: the cause is named by its type.
+        # Whatever else happens on the way (no DNS, refused, timed out, 5xx) is the network's: the cause is named by
+        # its type.
         raise DataError(
             "ModelUnreachable",
             f"the model {match['name']} could not be fetched from the hub ({type(error).__name__}: {str(error)[:200]})",

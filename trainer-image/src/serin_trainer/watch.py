@@ -1,7 +1,7 @@
 """Watches a training run: metrics, finite losses, complete checkpoints, and stopping when asked to.
 
-Everything that all processes must agree on (stop now, loss is not finite) is agreed here by a collective, so that no process waits
-for one that has left.
+Everything that all processes must agree on (stop now, loss is not finite) is agreed here by a collective, so that no
+process waits for one that has left.
 """
 
 from __future__ import annotations
