@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 
 import kopf
 
@@ -12,6 +13,7 @@ from serin_operator import handlers, health, leader, logs, settings, telemetry
 from serin_operator.act.execute import Executor
 from serin_operator.http import httpx
 from serin_operator.interest import Interest
+from serin_operator.leader import Leadership
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.queue import WorkQueue
 from serin_operator.reconciler import Reconciler
@@ -22,42 +24,49 @@ log = logging.getLogger("serin")
 
 
 async def run(configured: Settings) -> None:
-    """Lead and work until told to stop; raises when a part that must not end has ended."""
+    """Lead and work until told to stop; returns when the lease is lost or a part that must not end has ended."""
     client = await connect()
-    endpoint = await health.serve(os.environ.get("SERIN_HEALTH_HOST", "0.0.0.0"), health.PORT)
-    async with httpx.AsyncClient() as http_client:
+    cluster = Cluster(client)
+    leadership = Leadership(cluster, leader.own_namespace(), leader.identity(), time.monotonic)
+    endpoint = await health.serve("0.0.0.0" if leader.in_a_pod() else "127.0.0.1", _health_port())
+    try:
+        await leadership.acquire()
+        telemetry.LEADER.set(1)
+        await _work(configured, cluster, leadership)
+    except asyncio.CancelledError:
+        await leadership.release()
+        raise
+    finally:
+        telemetry.LEADER.set(0)
+        await endpoint.cleanup()
+        await client.close()
 
-        async def work() -> None:
-            telemetry.LEADER.set(1)
-            log.info("leading as %s", leader.identity())
-            await _work(configured, Cluster(client), http_client, leader.identity())
 
-        try:
-            await leader.lead(client, work)
-        finally:
-            telemetry.LEADER.set(0)
-            await endpoint.cleanup()
-            await client.close()
+def _health_port() -> int:
+    return int(os.environ.get("SERIN_HEALTH_PORT", health.PORT))
 
 
-async def _work(configured: Settings, cluster: Cluster, http_client: httpx.AsyncClient, me: str) -> None:
+async def _work(configured: Settings, cluster: Cluster, leadership: Leadership) -> None:
+    """The lease, the watches and the queue, side by side, until the first of them ends."""
     queue = WorkQueue()
-    executor = Executor(cluster, me)
-    reconciler = Reconciler(
-        cluster, executor, MetricSources(configured.metric_sources, http_client), http_client, configured
-    )
+    executor = Executor(cluster, leadership.me, leadership.holds)
     registry = kopf.OperatorRegistry()
     handlers.register(registry, handlers.Wakeups(queue, Interest(), executor.wrote))
-    watches = asyncio.create_task(handlers.watch(registry), name="watches")
-    looks = asyncio.create_task(queue.run(reconciler.look), name="queue")
-    try:
-        ended, _ = await asyncio.wait({watches, looks}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (watches, looks):
-            task.cancel()
-    for task in ended:
-        log.error("%s ended: %r; leaving, so that a fresh start sees the world anew", task.get_name(), task.exception())
-    os.kill(os.getpid(), signal.SIGTERM)
+    async with httpx.AsyncClient() as client:
+        sources = MetricSources(configured.metric_sources, client)
+        reconciler = Reconciler(cluster, executor, sources, client, configured)
+        parts = {
+            asyncio.create_task(leadership.keep(), name="the lease"),
+            asyncio.create_task(handlers.watch(registry), name="the watches"),
+            asyncio.create_task(queue.run(reconciler.look), name="the queue"),
+        }
+        try:
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                log.error("%s ended: %r", task.get_name(), task.exception())
+        finally:
+            for task in parts:
+                task.cancel()
 
 
 def main() -> int:
@@ -76,7 +85,7 @@ def main() -> int:
         loop.run_until_complete(task)
     except asyncio.CancelledError:
         return 0
-    log.error("the lease was lost; leaving, so that a fresh start sees the world anew")
+    log.error("leaving, so that a fresh start sees the world anew")
     return 1
 
 

@@ -19,3 +19,7 @@ class Conflict(SerinError):
 
 class Refused(SerinError):
     """The apiserver understood the write and said no (403, 422, ...); its sentence is the message."""
+
+
+class NotLeading(SerinError):
+    """The lease is no longer certain to be ours: nothing may be written."""

@@ -1,22 +1,31 @@
-"""Leadership by a Lease, with the `kubernetes` library's election: one operator acts, the others wait.
+"""Leadership by a Lease: one operator acts, the others wait.
+
+The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a lease is judged by when *we* last saw
+it change, on a monotonic clock, so that clocks of two machines need not agree; every write carries the resourceVersion,
+so that of two candidates one wins. The `kubernetes` library's own election (37.0) is not used, since it cannot create its Lease:
+it passes a boolean where its own client asks for a string.
 
 Losing the lease ends the process: whatever was on its way in it stops, and the next start sees the world anew.
 """
 
+import asyncio
+import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 
-from kubernetes.aio.client import ApiClient
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from serin_operator.api.kinds import LEASE
+from serin_operator.errors import SerinError
+from serin_operator.rest import Cluster, Json
+
+log = logging.getLogger("serin.leader")
 
 LEASE_NAME = "serin-operator"
 LEASE_SECONDS = 15
-RENEW_SECONDS = 10
+RENEW_SECONDS = 10  # without a renewal for so long we stop acting, before anybody else may begin
 RETRY_SECONDS = 2
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -26,26 +35,106 @@ def identity() -> str:
     return os.environ.get("POD_NAME") or socket.gethostname()
 
 
+def in_a_pod() -> bool:
+    return _NAMESPACE_FILE.exists()
+
+
 def own_namespace() -> str:
-    """Where the Lease lies: the pod's namespace, or SERIN_NAMESPACE outside a cluster."""
-    if _NAMESPACE_FILE.exists():
+    """Where the Lease lies: the pod's namespace; outside a cluster POD_NAMESPACE says."""
+    if in_a_pod():
         return _NAMESPACE_FILE.read_text().strip()
-    return os.environ.get("SERIN_NAMESPACE", "default")
+    return os.environ.get("POD_NAMESPACE", "default")
 
 
-async def lead(client: ApiClient, work: Callable[[], Awaitable[None]]) -> None:
-    """Wait for the lease, then work; returns when the lease is lost or the work ends."""
-    lock = LeaseLock(LEASE_NAME, own_namespace(), identity(), client)
-    settings = Config(
-        lock,
-        lease_duration=LEASE_SECONDS,
-        renew_deadline=RENEW_SECONDS,
-        retry_period=RETRY_SECONDS,
-        onstarted_leading=cast("Any", work),
-        onstopped_leading=cast("Any", _lost),
-    )
-    await LeaderElection(settings).run()
+@dataclass(slots=True)
+class _Seen:
+    """A lease as it was last seen to change, and when that was on our own clock."""
+
+    resource_version: str
+    at: float
 
 
-async def _lost() -> None:
-    """Nothing to clean up: all state is in the cluster."""
+class Leadership:
+    """One candidate for the lease. `clock` is monotonic seconds."""
+
+    def __init__(self, cluster: Cluster, namespace: str, me: str, clock: Callable[[], float]) -> None:
+        self._cluster, self._namespace, self.me, self._clock = cluster, namespace, me, clock
+        self._seen: _Seen | None = None
+        self._renewed_at: float | None = None
+
+    def holds(self) -> bool:
+        """True while nobody else can have taken the lease. Asked before every write."""
+        return self._renewed_at is not None and self._clock() - self._renewed_at < RENEW_SECONDS
+
+    async def acquire(self) -> None:
+        """Return once the lease is ours."""
+        while not await self.attempt():
+            await asyncio.sleep(RETRY_SECONDS)
+        log.info("leading as %s", self.me)
+
+    async def keep(self) -> None:
+        """Renew for ever; return when the lease is lost."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if not self.holds():
+                return
+            await self.attempt()
+
+    async def release(self) -> None:
+        """Let the next one begin at once instead of after LEASE_SECONDS."""
+        try:
+            lease = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
+            if lease is not None and lease["spec"].get("holderIdentity") == self.me:
+                self._renewed_at = None
+                lease["spec"]["holderIdentity"] = ""
+                await self._cluster.replace(LEASE, lease)
+        except SerinError as error:
+            log.info("the lease was not released: %s", error)
+
+    async def attempt(self) -> bool:
+        """Try once to get or keep the lease. The time counts from before the call: an answer may be late."""
+        began = self._clock()
+        try:
+            won = await self._try(began)
+        except SerinError as error:
+            log.info("the lease could not be written: %s", error)
+            return False
+        if won:
+            self._renewed_at = began
+        return won
+
+    async def _try(self, now: float) -> bool:
+        lease = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
+        if lease is None:
+            return await self._cluster.create(LEASE, self._wish({}))
+        if not self._free(lease, now):
+            return False
+        await self._cluster.replace(LEASE, self._wish(lease))
+        return True
+
+    def _free(self, lease: Json, now: float) -> bool:
+        """Ours, given up, or not renewed for as long as its holder asked for."""
+        spec = lease.get("spec", {})
+        version = lease["metadata"]["resourceVersion"]
+        if self._seen is None or self._seen.resource_version != version:
+            self._seen = _Seen(version, now)
+        holder = spec.get("holderIdentity")
+        return holder in (self.me, "", None) or now - self._seen.at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
+
+    def _wish(self, lease: Json) -> Json:
+        old = lease.get("spec", {})
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        changed = old.get("holderIdentity") != self.me
+        meta = {"name": LEASE_NAME, "namespace": self._namespace}
+        return {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": lease.get("metadata", meta),
+            "spec": {
+                "holderIdentity": self.me,
+                "leaseDurationSeconds": LEASE_SECONDS,
+                "acquireTime": now if changed else old.get("acquireTime", now),
+                "renewTime": now,
+                "leaseTransitions": old.get("leaseTransitions", 0) + (1 if changed and old else 0),
+            },
+        }

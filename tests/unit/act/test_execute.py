@@ -1,13 +1,13 @@
 """The executor writes in the promised order and stops at the first stale look."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from serin_operator.act.execute import Executor
 from serin_operator.api.kinds import Kind
 from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, StatusWrite
-from serin_operator.errors import ClusterUnavailable, Conflict
+from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading
 
 REGARDING = {"kind": "FineTuneJob", "namespace": "ml", "name": "bot", "uid": "u"}
 STATUS = StatusWrite("serin.dev/v1alpha1", "FineTuneJob", "ml", "bot", {"state": "Training"}, "m", expect="7")
@@ -42,8 +42,8 @@ class Recorder:
         self._note(f"delete {kind.kind} {name} {uid}")
 
 
-def executor(recorder: Recorder) -> Executor:
-    return Executor(recorder, "pod-1")  # type: ignore[arg-type]
+def executor(recorder: Recorder, leading: Callable[[], bool] = lambda: True) -> Executor:
+    return Executor(recorder, "pod-1", leading)  # type: ignore[arg-type]
 
 
 DECISION = Decision(
@@ -99,3 +99,11 @@ async def test_the_same_event_twice_has_the_same_name() -> None:
     first, second = (body for call, body in zip(recorder.calls, recorder.bodies, strict=True) if "Event" in call)
     assert first["metadata"]["name"] == second["metadata"]["name"]
     assert first["regarding"] == REGARDING
+
+
+async def test_a_process_that_lost_the_lease_in_the_middle_writes_no_more() -> None:
+    recorder = Recorder()
+    answers = iter([True, False])
+    with pytest.raises(NotLeading):
+        await executor(recorder, lambda: next(answers)).carry_out(DECISION, REGARDING)
+    assert recorder.calls == ["apply FineTuneJob/status"]

@@ -3,13 +3,14 @@
 A conflict means that the look was stale: nothing further of this decision is done, and the object is looked at again.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from serin_operator.api.kinds import EVENT, FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
 from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, Event, StatusWrite
-from serin_operator.errors import SerinError
+from serin_operator.errors import NotLeading, SerinError
 from serin_operator.rest import Cluster, Json
 
 CONTROLLER = "serin.dev/operator"
@@ -18,9 +19,10 @@ CONTROLLER = "serin.dev/operator"
 class Executor:
     """Writes to the cluster."""
 
-    def __init__(self, cluster: Cluster, instance: str) -> None:
+    def __init__(self, cluster: Cluster, instance: str, may_write: Callable[[], bool]) -> None:
         self._cluster = cluster
         self._instance = instance
+        self._may_write = may_write
         self._written: dict[str, str] = {}  # uid -> resourceVersion of our last status write: only to tell echoes
 
     def wrote(self, uid: str, resource_version: str) -> bool:
@@ -30,11 +32,18 @@ class Executor:
     async def carry_out(self, decision: Decision, regarding: Json) -> None:
         """All of a decision, in order. `regarding` is the object reference that events point to."""
         for write in decision.statuses:
+            self._check_lease()
             await self._write_status(write)
         for action in decision.actions:
+            self._check_lease()
             await self._do(action)
         for event in decision.events:
             await self._publish(event, regarding)
+
+    def _check_lease(self) -> None:
+        """A process that was asleep for a minute must not carry on where it stopped: another one leads now."""
+        if not self._may_write():
+            raise NotLeading("the lease ran out before this write; somebody else may be leading")
 
     async def _write_status(self, write: StatusWrite) -> None:
         kind = KINDS[(write.api_version, write.kind)]

@@ -1,0 +1,195 @@
+"""The real operator process on a real apiserver with a real Job controller; the test plays the kubelet."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from serin_devcluster.apiserver import ApiServer
+from serin_operator.api.v1alpha1 import StageName
+from serin_operator.leader import LEASE_NAME
+from serin_operator.manifests import names
+from support.jobs import MODEL_DIGEST, job_manifest
+from support.operator_process import OperatorProcess
+from support.pods import PodPlayer, succeed
+
+REVISION = names.revision("bot", MODEL_DIGEST)
+GATE = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "EvalGate",
+    "metadata": {"name": "quality"},
+    "spec": {
+        "suites": [
+            {"name": "heldout", "dataset": {"uri": "pvc://datasets/heldout.jsonl"}, "metrics": ["RougeL", "Perplexity"]}
+        ],
+        "requirements": [{"name": "better", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": "0"}],
+    },
+}
+SERVICE = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "ModelService",
+    "metadata": {"name": "bot"},
+    "spec": {
+        "runtime": {"engine": "CPU"},
+        "traffic": {
+            "provider": "GatewayAPI",
+            "gatewayRef": {"name": "public", "namespace": "infra"},
+            "hostnames": ["bot.example.com"],
+        },
+        "slos": [{"name": "errors", "query": 'errors{revision="{{revision}}"}', "max": "0.01"}],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ApiServer]:
+    controllers = (
+        "job-controller",
+        "garbage-collector-controller",
+        "serviceaccount-controller",
+        "namespace-controller",
+    )
+    with ApiServer(controllers=controllers) as found:
+        found.kubectl("apply", "--server-side", "-f", "crds/")
+        found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        yield found
+
+
+@pytest.fixture
+def namespace(server: ApiServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"t{abs(hash(request.node.name)) % 10**8}"
+    server.kubectl("create", "namespace", name)
+    yield name
+    # The namespace itself stays: claims and pods go only where kubelet and their controllers run.
+    server.kubectl("-n", name, "delete", "finetunejobs,modelservices", "--all", "--wait=false")
+
+
+@pytest.fixture
+def operator(server: ApiServer) -> Iterator[OperatorProcess]:
+    process = OperatorProcess(server.kubeconfig).start()
+    yield process
+    process.stop()
+
+
+def apply(server: ApiServer, namespace: str, *manifests: dict[str, Any]) -> None:
+    for manifest in manifests:
+        server.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest))
+
+
+def claims() -> list[dict[str, Any]]:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+        for name in ("models", "datasets", "artifacts")
+    ]
+
+
+def a_job() -> dict[str, Any]:
+    return {
+        "apiVersion": "serin.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": "bot"},
+        "spec": job_manifest()["spec"],
+    }
+
+
+def status(server: ApiServer, namespace: str) -> dict[str, Any]:
+    found = json.loads(server.kubectl("-n", namespace, "get", "finetunejob", "bot", "-o", "json"))
+    return found.get("status", {})
+
+
+def until(what: Callable[[], bool], seconds: float, say: Callable[[], str]) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {say()}")
+        time.sleep(0.2)
+
+
+def jobs(server: ApiServer, namespace: str) -> list[str]:
+    found = json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))
+    return sorted(item["metadata"]["labels"][names.STAGE] for item in found["items"])
+
+
+def test_a_job_walks_from_data_to_a_judged_revision(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 60,
+              lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+    assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
+    revision = json.loads(server.kubectl("-n", namespace, "get", "modelrevision", REVISION, "-o", "json"))
+    assert revision["spec"]["artifact"]["digest"] == MODEL_DIGEST
+    assert revision["status"]["gate"]["verdict"] == "Passed"
+    job = json.loads(server.kubectl("-n", namespace, "get", "finetunejob", "bot", "-o", "json"))
+    assert "finalizers" not in job["metadata"]
+    assert "serin" not in json.dumps(job["metadata"].get("annotations", {})).replace("serin.dev/v1alpha1", "")
+
+
+def test_a_missing_claim_is_told_and_the_job_goes_on_when_it_comes(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    apply(server, namespace, *claims()[:2], GATE, SERVICE, a_job())
+    until(lambda: status(server, namespace).get("state") == "Waiting", 30, operator.tail)
+    assert "'artifacts'" in status(server, namespace)["message"]
+    apply(server, namespace, *claims())
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 60, operator.tail)
+
+
+def test_the_operator_killed_at_any_time_runs_no_stage_twice(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    """SIGKILL again and again while the job walks."""
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    with PodPlayer(server, seconds=0.5):
+        for pause in (1.2, 1.9, 2.3, 1.4, 2.8):
+            time.sleep(pause)
+            operator.kill()
+            operator.start()
+        until(lambda: status(server, namespace).get("state") == "Passed", 90,
+              lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+    assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
+
+
+def test_bad_data_is_told_with_advice_and_tried_again_later(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    broken = True
+
+    def tell(stage: StageName, config: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if not (broken and stage is StageName.PREPARE):
+            return succeed(stage, config)
+        result = {"stage": "Prepare", "key": config["key"], "outcome": "Failed", "reason": "DatasetInvalid",
+                  "message": "tickets.jsonl:3 is not JSON", "advice": "correct line 3"}  # fmt: skip
+        return 65, result
+
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    with PodPlayer(server, tell):
+        until(lambda: "line 3" in str(status(server, namespace).get("message")), 30,
+              lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+        conditions = {c["type"]: c for c in status(server, namespace)["conditions"]}
+        assert conditions["DataPrepared"]["reason"] == "DatasetInvalid"
+        broken = False
+        until(lambda: status(server, namespace).get("state") == "Passed", 60, operator.tail)
+
+
+def test_two_operators_one_acts_and_the_other_takes_over(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    second = OperatorProcess(server.kubeconfig, name="operator-1").start()
+    try:
+        apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+        with PodPlayer(server):
+            until(lambda: "Train" in str(status(server, namespace).get("stages")), 60, operator.tail)
+            holder = server.kubectl(
+                "-n", "default", "get", "lease", LEASE_NAME, "-o", "jsonpath={.spec.holderIdentity}"
+            )
+            (operator if holder == "operator-0" else second).kill()
+            until(lambda: status(server, namespace).get("state") == "Passed", 90,
+                  lambda: operator.tail() + second.tail())  # fmt: skip
+        assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
+    finally:
+        second.stop()
