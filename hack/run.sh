@@ -17,5 +17,5 @@ kubectl config --kubeconfig="$kubeconfig" set-context "$context" --user=serin --
 
 echo "running as serviceaccount serin of $namespace; Ctrl-C stops it;" \
   "kubectl -n $namespace scale deployment/serin --replicas=1 gives the work back to the cluster"
-KUBECONFIG=$kubeconfig SERIN_CONFIG=hack/dev-operator.yaml SERIN_NAMESPACE=$namespace SERIN_HEALTH_HOST=127.0.0.1 \
+KUBECONFIG=$kubeconfig SERIN_CONFIG=hack/dev-operator.yaml POD_NAMESPACE=$namespace \
   exec "$python" -m serin_operator

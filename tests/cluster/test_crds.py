@@ -12,6 +12,7 @@ from serin_devcluster.apiserver import ApiServer
 from support.objects import FULL, MINIMAL, REMOVED, changed
 
 CRDS = Path(__file__).parents[2] / "crds"
+EXAMPLES = CRDS.parent / "examples"
 KINDS = tuple(MINIMAL)
 
 Json = dict[str, Any]
@@ -49,6 +50,11 @@ def test_the_longest_example_is_accepted_and_nothing_of_it_is_dropped(
 ) -> None:
     taken = create(crds, namespace, FULL[kind], "--dry-run=server")["spec"]
     assert _without_defaults(taken, FULL[kind]["spec"]) == FULL[kind]["spec"]
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda file: file.name)
+def test_every_example_is_accepted(crds: ApiServer, namespace: str, file: Path) -> None:
+    crds.kubectl("create", "-n", namespace, "--dry-run=server", "-f", str(file))
 
 
 @pytest.mark.parametrize("kind", ["FineTuneJob", "ModelService"])
