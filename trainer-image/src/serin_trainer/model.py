@@ -19,7 +19,7 @@ def verified_directory(base: BaseModelVersion) -> Path:
     if found != base.digest:
         raise DataError(
             "ModelChanged",
-            f"the base model {base.uri} now has the digest {found[:19]}…; the data were prepared for {base.digest[:19]}…",
+            f"the base model {base.uri} has the digest {found[:19]}…, the data were made for {base.digest[:19]}…",
             "leave a base model as it is while jobs use it, or pin a revision; edit the job to prepare again",
         )
     return directory

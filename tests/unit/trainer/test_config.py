@@ -1,0 +1,74 @@
+"""The config is either what the contract says or refused by the name of its field."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serin_trainer.config import ConsolidateConfig, PrepareConfig, TrainConfig, identity, load
+from serin_trainer.errors import ConfigError
+from support.training import CONSOLIDATE, LORA, PREPARE, TRAIN, changed, write_config
+
+
+@pytest.mark.parametrize(
+    ("config", "model"), [(PREPARE, PrepareConfig), (TRAIN, TrainConfig), (CONSOLIDATE, ConsolidateConfig)]
+)
+def test_each_stage_has_its_own_model(tmp_path: Path, config: dict[str, Any], model: type) -> None:
+    assert isinstance(load(write_config(tmp_path / "config.json", config)), model)
+
+
+def test_lora_is_read_with_its_parameters(tmp_path: Path) -> None:
+    config = load(write_config(tmp_path / "config.json", changed(TRAIN, {"method": LORA})))
+    assert isinstance(config, TrainConfig)
+    assert config.method.lora is not None
+    assert config.method.lora.target_modules == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "named"),
+    [
+        (PREPARE, {"extra": 1}, "extra"),
+        (PREPARE, {"data.rowEnding": "Never"}, "data.rowEnding"),
+        (PREPARE, {"data.train": []}, "data.train"),
+        (PREPARE, {"data.split.trainPercent": 70}, "add up to 90"),
+        (PREPARE, {"maxSequenceLength": "long"}, "maxSequenceLength"),
+        (PREPARE, {"baseModel.uri": "http://example.com/model"}, "baseModel.uri"),
+        (PREPARE, {"data.train": [{"name": "a", "uri": "/etc/passwd"}]}, "data.train.0.uri"),
+        (PREPARE, {"stage": "Dream"}, "Dream"),
+        (TRAIN, {"hyperparameters.learningRate": "fast"}, "hyperparameters.learningRate"),
+        (TRAIN, {"hyperparameters.learningRate": "0.0"}, "learningRate 0.0 is not above 0"),
+        (TRAIN, {"hyperparameters.learningRate": 0.1}, "hyperparameters.learningRate"),
+        (TRAIN, {"hyperparameters.maxSteps": None}, "no end"),
+        (TRAIN, {"hyperparameters.warmupRatio": "1.5"}, "warmupRatio"),
+        (TRAIN, {"distribution.zeroStage": 4}, "distribution.zeroStage"),
+        (TRAIN, {"method": {"type": "LoRA"}}, "lora is set when"),
+        (TRAIN, {"method": {**LORA, "type": "Full"}}, "lora is set when"),
+        (TRAIN, {"dataDigest": "abc"}, "dataDigest"),
+        (CONSOLIDATE, {"lineage.trainKey": "xyz!"}, "lineage.trainKey"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, config: dict[str, Any], changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(write_config(tmp_path / "config.json", changed(config, changes)))
+    assert refusal.value.exit_code == 64
+    assert refusal.value.reason == "InvalidConfig"
+    assert named in refusal.value.message
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "nothing.json")
+
+
+def test_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
+    wrong = changed(TRAIN, dict.fromkeys(["key", "job", "output", "attempt", "dataUri"], -1))
+    with pytest.raises(ConfigError, match=r"and 2 more"):
+        load(write_config(tmp_path / "config.json", wrong))
+
+
+def test_a_refused_config_still_says_whose_it_is(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.json", changed(TRAIN, {"attempt": "x"}))
+    assert identity(path) == ("Train", "4f00bb")
+    path.write_text("not json")
+    assert identity(path) == ("", "")
+    path.write_text("[]")
+    assert identity(path) == ("", "")

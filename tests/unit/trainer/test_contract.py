@@ -1,0 +1,19 @@
+"""The contract with the operator does not change unnoticed."""
+
+import pytest
+from pydantic import BaseModel
+from serin_trainer.config import ConsolidateConfig, PrepareConfig, TrainConfig
+from serin_trainer.result import ConsolidateResult, PrepareResult, TrainResult
+from support.golden import assert_schema_is_current
+
+
+@pytest.mark.parametrize("model", [PrepareConfig, TrainConfig, ConsolidateConfig])
+def test_the_schema_of_each_config_is_current(model: type[BaseModel]) -> None:
+    stage = model.__name__.removesuffix("Config").lower()
+    assert_schema_is_current(f"{stage}.config", model.model_json_schema(by_alias=True))
+
+
+@pytest.mark.parametrize("model", [PrepareResult, TrainResult, ConsolidateResult])
+def test_the_schema_of_each_result_is_current(model: type[BaseModel]) -> None:
+    stage = model.__name__.removesuffix("Result").lower()
+    assert_schema_is_current(f"{stage}.result", model.model_json_schema(by_alias=True, mode="serialization"))
