@@ -12,11 +12,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEVCLUSTER := PYTHONPATH=devcluster/src python3 -m serin_devcluster
 
--include devcluster/cluster.mk
+include devcluster/cluster.mk
+include demo/demo.mk
+-include $(wildcard hack/*.mk)
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(UV):
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv)
@@ -39,3 +41,20 @@ check: venv ## format, lint, types, import contracts and unit tests: under a min
 .PHONY: format
 format: venv ## rewrite the code in the project's format
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+.PHONY: test
+test: ## all tests: unit, against a real kube-apiserver, inside the images, and end to end
+	@$(MAKE) test-unit
+	@$(MAKE) cluster-up
+	@$(MAKE) test-cluster
+	@$(MAKE) test-images
+	@$(MAKE) test-e2e
+	@$(MAKE) cluster-down
+
+.PHONY: test-unit
+test-unit: venv ## format, lint, types, contracts, unit tests, generated files
+	@$(MAKE) check
+
+.PHONY: test-cluster
+test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controller
+	@$(PY) -m pytest -q tests/cluster

@@ -1,9 +1,9 @@
 """Leadership by a Lease: one operator acts, the others wait.
 
-The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a lease is judged by when *we* last saw
-it change, on a monotonic clock, so that clocks of two machines need not agree; every write carries the resourceVersion,
-so that of two candidates one wins. The `kubernetes` library's own election (37.0) is not used, since it cannot create its Lease:
-it passes a boolean where its own client asks for a string.
+The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a lease is judged by when *we*
+last saw it change, on a monotonic clock, so that clocks of two machines need not agree; every write carries the
+resourceVersion, so that of two candidates one wins. The `kubernetes` library's own election (37.0) is not used: it
+cannot create its Lease, since it passes a boolean where its own client asks for a string.
 
 Losing the lease ends the process: whatever was on its way in it stops, and the next start sees the world anew.
 """
@@ -68,7 +68,9 @@ class Leadership:
 
     async def acquire(self) -> None:
         """Return once the lease is ours."""
-        while not await self.attempt():
+        while True:
+            if await self.attempt():
+                break
             await asyncio.sleep(RETRY_SECONDS)
         log.info("leading as %s", self.me)
 
