@@ -1,7 +1,6 @@
 # Generated parts that are committed, and the operator on the developer's machine.
 
-RUN_KUBECONFIG := build/run.kubeconfig
-SERIN_NAMESPACE := serin-system
+SERIN_CONFIG ?= hack/dev-operator.yaml
 
 .PHONY: generate
 generate: venv ## write the CRDs, the chart's copies and deploy/serin.yaml anew from their sources
@@ -13,4 +12,4 @@ verify: venv ## fail when a generated file is not current, naming it
 
 .PHONY: run
 run: venv ## the operator in the foreground on this machine, against the current kubectl context
-	@hack/run.sh $(SERIN_NAMESPACE) $(RUN_KUBECONFIG) $(PY)
+	@PYTHONPATH=devcluster/src $(PY) hack/run.py $(SERIN_CONFIG)
