@@ -58,3 +58,8 @@ test-unit: venv ## format, lint, types, contracts, unit tests, generated files
 .PHONY: test-cluster
 test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controller
 	@$(PY) -m pytest -q tests/cluster
+
+.PHONY: bench
+bench: venv tools ## the figures of benchmarks/, written to build/bench and printed
+	@KUBECONFIG=$${KUBECONFIG:-$(SERIN_CACHE)/cluster/admin.kubeconfig} PATH="$$(dirname $(SERIN_CACHE)/bin/kubernetes-*/kubectl | head -1):$$PATH" \
+	  PYTHONPATH=tests:devcluster/src $(PY) benchmarks/operator.py

@@ -380,3 +380,17 @@ def test_children_of_a_long_name_stay_within_63_characters() -> None:
     world = World(name="a" * 40)
     look(world)
     assert all(len(name) <= 63 - 8 for name in world.created)
+
+
+def test_a_missing_claim_is_asked_for_often_at_first_and_seldom_later() -> None:
+    world = World(claims=frozenset())
+    waits: list[float] = []
+    for _ in range(40):
+        decision = decide_job(world.snapshot())
+        world.act(decision)
+        assert decision.requeue_after is not None
+        waits.append(decision.requeue_after.total_seconds())
+        world.now += decision.requeue_after
+    assert waits[0] == 5
+    assert waits[-1] == 60
+    assert waits == sorted(waits)

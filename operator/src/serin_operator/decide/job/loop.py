@@ -34,7 +34,7 @@ from serin_operator.decide.job.plans import (
 from serin_operator.decide.job.references import missing
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan, Step, step
-from serin_operator.decide.job.status import POLL_MISSING, job_decision
+from serin_operator.decide.job.status import SOON, job_decision, poll_missing
 from serin_operator.decide.keys import key_of, model_key, train_key
 from serin_operator.manifests import names
 
@@ -48,7 +48,7 @@ def decide_job(s: JobSnapshot) -> Decision:
 
 def _walk(s: JobSnapshot, o: Outlook) -> None:
     if o.missing is not None:
-        o.wait(POLL_MISSING)
+        o.wait(poll_missing(s))
     prepared = _prepare(s, o)
     if prepared is None:
         return
@@ -108,7 +108,7 @@ def _register(s: JobSnapshot, o: Outlook, candidate: Candidate, prepared: Prepar
     if existing is None:
         trained = train_key(s.job.spec, prepared.base_model_digest, prepared.data_digest)
         o.actions.append(Create(record.revision_manifest(s.job, service, candidate, prepared, trained)))
-        o.wait(POLL_MISSING)
+        o.wait(SOON)
         return
     o.known_revision = existing
     if _fate_is_decided(existing):

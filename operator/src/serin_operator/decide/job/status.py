@@ -8,6 +8,7 @@ from typing import Final
 from serin_operator.api.contract import TrainOutput
 from serin_operator.api.v1alpha1 import (
     API_VERSION,
+    ConditionStatus,
     FineTuneJobStatus,
     Progress,
     StageName,
@@ -21,7 +22,8 @@ from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.manifests import names
 
-POLL_MISSING = timedelta(seconds=5)  # claims are not watched; gates and services are, and wake the job earlier
+SOON = timedelta(seconds=5)
+LONGEST_MISSING_POLL = timedelta(seconds=60)
 POLL_IDLE = timedelta(minutes=10)  # the safety net under the watches
 
 
@@ -60,6 +62,16 @@ _CONDITION: Final = {
     StageName.CONSOLIDATE: "Consolidated",
     StageName.EVALUATE: "Evaluated",
 }
+
+
+def poll_missing(s: JobSnapshot) -> timedelta:
+    """Claims are not watched (gates and services are, and wake the job earlier), so they are asked for: often at first,
+    then every minute, so that a thousand forgotten jobs do not keep the apiserver busy."""
+    for condition in s.job.status.conditions:
+        if condition.type == "ReferencesResolved" and condition.status is ConditionStatus.FALSE:
+            waited = s.now - condition.last_transition_time
+            return min(max(SOON, waited / 4), LONGEST_MISSING_POLL)
+    return SOON
 
 
 def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
