@@ -6,7 +6,8 @@ die after any of them. The safety rules are checked on every write of the route 
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -131,6 +132,7 @@ class World:
 
     def __init__(self, service: Json | None = None) -> None:
         self.now = NOON
+        self.skew = timedelta()  # how wrong the operator's clock is
         self.objects: dict[tuple[str, str], Json] = {}
         self.models: dict[str, Model] = {}
         self.sources = FakeSources(self)
@@ -197,8 +199,8 @@ class World:
 
     def snapshot(self) -> ServiceSnapshot:
         self.answers = {}
-        found = asyncio.run(
-            observe_service(self, self.sources, SETTINGS, NAMESPACE, SERVICE, self.now)  # type: ignore[arg-type]
+        found = _run(
+            observe_service(self, self.sources, SETTINGS, NAMESPACE, SERVICE, self.now + self.skew)  # type: ignore[arg-type]
         )
         assert found is not None
         return found
@@ -396,6 +398,15 @@ class FakeSources:
         return model.samples[metric]
 
 
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """`asyncio.run` without its signal handling, which takes longer than a whole look."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
 def _gateway() -> Json:
     return {
         "apiVersion": GATEWAY.api_version,
@@ -446,6 +457,20 @@ def play(
     return seconds
 
 
+def deaths(world: World, seconds: int) -> Iterator[World]:
+    """The same story again and again: one world for each write of it, in which the operator died before that write."""
+    for _ in range(seconds):
+        decision = decide_service(world.snapshot())
+        for number in range(len(decision.statuses) + len(decision.actions)):
+            other = deepcopy(world)
+            with suppress(Died):
+                other.look(dies_after=number)
+            other.tick()
+            yield other
+        world.look()
+        world.tick()
+
+
 def stable_is(name: str) -> Until:
     return lambda world: (world.status.get("stable") or {}).get("revision") == name
 
@@ -454,7 +479,7 @@ def with_stable(letter: str = "a", **canary: Any) -> tuple[World, str]:
     """A world in which one model serves and nothing moves."""
     world = World(a_service(**canary))
     name = world.passes(letter)
-    play(world, 30)
+    play(world, 10)
     assert world.status["stable"]["revision"] == name
     world.writes.clear()
     world.sentences.clear()

@@ -49,5 +49,7 @@ def _as_wanted(s: ServiceSnapshot, route: RouteView, backends: Backends) -> bool
     traffic = s.service.spec.traffic
     gateway = (traffic.gateway_ref.namespace, traffic.gateway_ref.name)
     return (
-        route.backends == backends and sorted(route.hostnames) == sorted(traffic.hostnames) and route.gateway == gateway
+        dict(route.backends) == dict(backends)  # their order says nothing
+        and sorted(route.hostnames) == sorted(traffic.hostnames)
+        and route.gateway == gateway
     )
