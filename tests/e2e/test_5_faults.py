@@ -28,6 +28,16 @@ CANARY = {
     "intervalSeconds": 1,
     "progressDeadlineSeconds": 300,
 }
+# No suite measures this, so no model can pass until the platform team takes it back.
+POLICY = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "ClusterEvalPolicy",
+    "metadata": {"name": NAMESPACE},
+    "spec": {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
+        "requirements": [{"name": "exact", "metric": "ExactMatch", "min": "0"}],
+    },
+}
 ANY_SIZE = 'max(vllm:num_requests_running{namespace="{{namespace}}",service="{{service}}",revision="{{revision}}"})'
 
 
@@ -37,6 +47,7 @@ class Survival:
 
     player: Player
     killed_in: list[str] = field(default_factory=list)
+    held: Object = field(default_factory=dict)
     outage: list[Object] = field(default_factory=list)
     outage_weights: set[int] = field(default_factory=set)
     jobs: list[Seen] = field(default_factory=list)
@@ -50,6 +61,7 @@ class Survival:
 def survival(bench: Bench) -> Survival:
     found = Survival(bench.stage(NAMESPACE, TINY_MODEL))
     kubectl = found.player.kubectl
+    kubectl.delete("clusterevalpolicy", NAMESPACE)
     (service,) = found.player.manifests("20-service.yaml")
     service["spec"] |= {"canary": CANARY, "slos": [{"name": "queue", "query": ANY_SIZE, "max": "60"}]}
     gate, _ = found.player.manifests("10-gate.yaml")
@@ -61,12 +73,15 @@ def survival(bench: Bench) -> Survival:
     second = small(job, "second", hyperparameters__seed=8)
     second["spec"]["distribution"]["nodes"] = 2
     with Watch(kubectl, "jobs.batch") as jobs, Watch(kubectl, "httproutes") as routes:
-        kubectl.apply([second])
+        kubectl.apply([POLICY, second])
         for stage in STAGES:
             until(lambda stage=stage: running(kubectl, stage), f"{stage} runs", 180, every=0.1)
             bench.kill_operator()
             found.killed_in.append(stage)
+        until(lambda: gate_reason(kubectl) == "NotMeasured", "the policy's metric is missed", 180)
+        found.held = kubectl.get("finetunejob", "second") or {}
         client = Client(kubectl, bench.cluster.images["evaluator"], "client", found.player.gateway).start(3.0)
+        kubectl.delete("clusterevalpolicy", NAMESPACE)
         candidate = until(lambda: candidate_of(kubectl), "a candidate is on its way in", 180)
         until(lambda: weight(routes, candidate) == 50, "the canary has half of the traffic", 120, every=0.1)
         bench.kill_operator()
@@ -108,6 +123,10 @@ def running(kubectl: Kubectl, stage: str) -> bool:
     return any(one["name"] == stage for one in job.get("status", {}).get("stages", []))
 
 
+def gate_reason(kubectl: Kubectl) -> str:
+    return condition(kubectl.get("finetunejob", "second"), "GatePassed").get("reason", "")
+
+
 def candidate_of(kubectl: Kubectl) -> str:
     service = kubectl.get("modelservice", "api-helper") or {}
     return service.get("status", {}).get("candidate", {}).get("revision", "")
@@ -130,6 +149,14 @@ def test_the_operator_was_killed_in_every_stage(survival: Survival) -> None:
 def test_the_story_still_ends_promoted(survival: Survival) -> None:
     assert survival.revision["status"]["rollout"]["promotedAt"]
     assert condition(survival.job, "Promoted")["status"] == "True"
+
+
+def test_a_metric_that_nobody_measured_holds_the_model_and_says_so(survival: Survival) -> None:
+    """And once the policy is gone the same scores are judged again; the other tests show that nothing ran twice."""
+    gate = condition(survival.held, "GatePassed")
+    assert gate["status"] == "Unknown"
+    assert "ExactMatch" in gate["message"]
+    assert survival.held["status"]["state"] == "Held"
 
 
 def test_no_stage_ran_twice(survival: Survival) -> None:

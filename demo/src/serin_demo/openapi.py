@@ -12,24 +12,19 @@ Schema = dict[str, Any]
 # Every object has these, always with the same sentences: they would teach (and measure) nothing.
 _BOILERPLATE = frozenset({"apiVersion", "kind", "managedFields"})
 # From a kind down to the fields that people ask for (`spec.template.spec` of Deployment), not to the last leaf.
-_REFERENCE_DEPTH = 3
+_REFERENCE_DEPTH = 5
 # Deep enough for custom resources, whose nested objects are written inline, and an end for anything recursive.
 _INLINE_DEPTH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ApiField:
-    """A field of an API type, as the apiserver documents it.
-
-    `origin` names the definition that documents it: `spec.replicas` of Deployment and `replicas` of DeploymentSpec
-    are two questions with one origin.
-    """
+    """A field of an API type, as the apiserver documents it."""
 
     kind: str
     path: str
     type: str
     description: str
-    origin: str
 
 
 def fields_of(documents: Iterable[dict[str, Any]]) -> list[ApiField]:
@@ -43,43 +38,27 @@ def fields_of(documents: Iterable[dict[str, Any]]) -> list[ApiField]:
         if kind.endswith("List"):
             continue
         follow = _REFERENCE_DEPTH if _is_served(schemas[name]) else 1
-        for field in _walk(schemas, kind, name, follow):
+        for field in _walk(schemas, kind, "", schemas[name], follow):
             found.setdefault((field.kind, field.path), field)
     return [found[key] for key in sorted(found)]
 
 
-def _walk(schemas: dict[str, Schema], kind: str, definition: str, follow: int) -> Iterator[ApiField]:
-    """The fields of `definition`, and of what it refers to while `follow` lasts."""
-    yield from _inside(schemas, kind, "", definition, "", schemas[definition], follow, _INLINE_DEPTH)
-
-
-def _inside(
-    schemas: dict[str, Schema],
-    kind: str,
-    parent: str,
-    definition: str,
-    within: str,
-    schema: Schema,
-    follow: int,
-    depth: int,
+def _walk(
+    schemas: dict[str, Schema], kind: str, parent: str, schema: Schema, follow: int, depth: int = _INLINE_DEPTH
 ) -> Iterator[ApiField]:
+    """The fields of a schema, and of what it refers to while `follow` lasts."""
     for name, part in schema.get("properties", {}).items():
         if not isinstance(part, dict) or name in _BOILERPLATE:
             continue
-        path, inner = _joined(parent, name), _joined(within, name)
-        description = str(part.get("description", "")).strip()
-        if description:
-            yield ApiField(kind, path, type_of(part), description, f"{_short(definition)}.{inner}")
+        path = f"{parent}.{name}" if parent else name
+        if description := str(part.get("description", "")).strip():
+            yield ApiField(kind, path, type_of(part), description)
         content = _innermost(part)
         target = _reference(content)
         if target in schemas and follow > 1 and name != "metadata":
-            yield from _inside(schemas, kind, path, target, "", schemas[target], follow - 1, depth)
+            yield from _walk(schemas, kind, path, schemas[target], follow - 1, depth)
         elif depth > 1:
-            yield from _inside(schemas, kind, path, definition, inner, content, follow, depth - 1)
-
-
-def _joined(parent: str, name: str) -> str:
-    return f"{parent}.{name}" if parent else name
+            yield from _walk(schemas, kind, path, content, follow, depth - 1)
 
 
 def _short(definition: str) -> str:

@@ -37,10 +37,6 @@ def test_a_field_is_found_under_its_definition_and_under_the_kind_that_refers_to
     assert ("Deployment", "spec.replicas") in found()
 
 
-def test_both_names_of_a_field_have_one_origin() -> None:
-    assert found()["DeploymentSpec", "replicas"].origin == found()["Deployment", "spec.replicas"].origin
-
-
 def test_boilerplate_and_undocumented_fields_and_lists_are_left_out() -> None:
     assert set(found()) == {
         ("Deployment", "spec"),
@@ -69,4 +65,4 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
         "properties": {"next": {"description": "The next one.", "allOf": [itself]}},
     }
     fields = fields_of([{"components": {"schemas": {"x.Node": node}}}])
-    assert [field.path for field in fields] == ["next", "next.next", "next.next.next"]
+    assert [field.path for field in fields] == ["next" + ".next" * deeper for deeper in range(5)]
