@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from serin_devcluster.apiserver import ApiServer
+from serin_operator.decide.job import decide_job
 from support.jobs import World, job_manifest
 from support.operator_process import OperatorProcess
-
-from serin_operator.decide.job import decide_job
 
 IDLE_JOBS = 200
 REPETITIONS = 20

@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serin_devcluster.apiserver import ApiServer
-from support.jobs import OUTPUTS
-
 from serin_operator.api.v1alpha1 import StageName
+from support.jobs import OUTPUTS
 
 Tell = Callable[[StageName, dict[str, Any]], tuple[int, dict[str, Any]]]
 
