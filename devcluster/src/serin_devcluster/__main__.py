@@ -23,11 +23,12 @@ from serin_devcluster.paths import Paths
 from serin_devcluster.tasks import Tasks
 
 
-def up(tasks: Tasks, _: argparse.Namespace) -> int:
-    """Builds what is missing, starts what does not run, checks what does."""
+def up(tasks: Tasks, arguments: argparse.Namespace) -> int:
+    """Builds what is missing, starts what does not run, checks what does; with --bare without the product's images."""
     tasks.check_disk()
     began = time.monotonic()
-    run_tasks(tasks.up(), tasks.paths)
+    table = tasks.up()
+    run_tasks(needed_for(table, ["ready"]) if arguments.bare else table, tasks.paths)
     tasks.write_references()
     print(f"\nThe cluster is up after {clock_face(time.monotonic() - began)}.")
     print(f"  export KUBECONFIG={tasks.paths.kubeconfig}")
@@ -161,6 +162,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         one = commands.add_parser(name, help=command.__doc__)
         if name in {"images", "tools"}:
             one.add_argument("only", nargs="*", help="just these, and what they need")
+        if name == "up":
+            one.add_argument("--bare", action="store_true", help="only what the node itself needs")
         if name == "images":
             one.add_argument("--refs", action="store_true", help="print the names as JSON and build nothing")
         if name == "tools":

@@ -1,13 +1,15 @@
 """Builds images with buildah in a store of our own, and hands a build what the machine's package clients need.
 
-A build behind a company's proxy or package mirror needs its certificate, proxy and index. These come in through buildah's
-configuration: they are there in each RUN step of any Dockerfile, and never become part of an image.
+A build behind a company's proxy or package mirror needs its certificates and index. The certificates and pip's settings
+are mounted into the build; where they lie is told by build arguments, which are there in RUN steps and never become part
+of an image. So the Dockerfiles know nothing of it, and build the same way for anybody.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,42 +19,43 @@ from serin_devcluster.shell import run, succeeds
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 INSIDE = "/run/serin-build"
-# Clients read these to find the certificates; all name the one file that is mounted into the build.
-CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-# Their values are places on this machine, which mean nothing inside.
-NOT_PASSED = {
-    "PIP_FIND_LINKS",
-    "PIP_CERT",
-    "PIP_CONFIG_FILE",
-    "UV_CACHE_DIR",
-    "UV_PROJECT_ENVIRONMENT",
-    "UV_PYTHON",
-    "UV_CONFIG_FILE",
+MOUNTED_FILES = {
+    "SSL_CERT_FILE": f"{INSIDE}/ca.crt",
+    "REQUESTS_CA_BUNDLE": f"{INSIDE}/ca.crt",
+    "CURL_CA_BUNDLE": f"{INSIDE}/ca.crt",
+    "PIP_CONFIG_FILE": f"{INSIDE}/pip.conf",
+    "APT_CONFIG": f"{INSIDE}/apt.conf",
+    "DEBIAN_FRONTEND": "noninteractive",
 }
-PASSED_PREFIXES = ("PIP_", "UV_")
+# Their values are places on this machine, which mean nothing inside.
+PLACES = {"PIP_FIND_LINKS", "PIP_CERT", "PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV"}
+INDEX_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_HTTP_TIMEOUT")
+FROM_LINE = re.compile(r"^FROM\s", re.IGNORECASE)
 
 
-def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables of every RUN step, from this machine's environment. Proxies are passed by buildah itself."""
-    passed = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(PASSED_PREFIXES) and name not in NOT_PASSED and not value.startswith("/")
-    }
-    certificates = dict.fromkeys(CERTIFICATE_VARIABLES, f"{INSIDE}/ca.crt")
-    return {
-        **passed,
-        **certificates,
-        "APT_CONFIG": f"{INSIDE}/apt.conf",
-        "DEBIAN_FRONTEND": "noninteractive",
-    }
+def pip_settings(environ: Mapping[str, str]) -> str:
+    """The machine's PIP_* variables as pip's configuration file."""
+    given = {name[4:].lower().replace("_", "-"): value for name, value in sorted(environ.items())
+             if name.startswith("PIP_") and name not in PLACES}  # fmt: skip
+    lines = [f"{name} = {value}" for name, value in {**given, "cert": f"{INSIDE}/ca.crt"}.items()]
+    return "\n".join(["[global]", *lines, ""])
 
 
-def containers_conf(environment: Mapping[str, str], mounted: Path) -> str:
-    """buildah's configuration. JSON strings and lists are also TOML."""
-    env = json.dumps([f"{name}={value}" for name, value in sorted(environment.items())])
-    volumes = json.dumps([f"{mounted}:{INSIDE}:ro"])
-    return f"[containers]\nenv = {env}\nvolumes = {volumes}\nhttp_proxy = true\n"
+def passed_arguments(environ: Mapping[str, str]) -> dict[str, str]:
+    """Build arguments of every build. An address with a password in it stays out: arguments are kept in an image's history."""
+    index = {name: environ[name] for name in INDEX_OF_UV if name in environ and "@" not in environ[name]}
+    return {**MOUNTED_FILES, **index}
+
+
+def with_arguments(dockerfile: str, names: Sequence[str]) -> str:
+    """The Dockerfile with the arguments declared in each of its stages."""
+    declared = [f"ARG {name}" for name in names]
+    lines: list[str] = []
+    for line in dockerfile.splitlines():
+        lines.append(line)
+        if FROM_LINE.match(line):
+            lines += declared
+    return "\n".join([*lines, ""])
 
 
 class Buildah:
@@ -72,9 +75,14 @@ class Buildah:
         return succeeds([*self._base(), "inspect", "--type", "image", image], env=self._env())
 
     def build(self, image: str, context: Path, build_args: Mapping[str, str], log: Path) -> None:
-        pairs = [part for name, value in sorted(build_args.items()) for part in ("--build-arg", f"{name}={value}")]
+        passed = passed_arguments(os.environ)
+        dockerfile = context / "Dockerfile"
+        dockerfile.write_text(with_arguments(dockerfile.read_text(), list(passed)))
+        arguments = {**passed, **build_args}
+        pairs = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+        mounted = ("--volume", f"{self.settings / 'build'}:{INSIDE}:ro")
         # Layers are kept, so a change of code does not install packages again.
-        flags = ["--isolation", "chroot", "--pull-never", "--layers", "--format", "oci", *pairs]
+        flags = ["--isolation", "chroot", "--pull-never", "--layers", "--format", "oci", *mounted, *pairs]
         self.call("bud", *flags, "-t", image, context, log=log)
 
     def commit_tree(self, tree: Path, images: Sequence[str], config: Sequence[str]) -> None:
@@ -124,4 +132,6 @@ class Buildah:
         mounted.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CERTIFICATES, mounted / "ca.crt")
         (mounted / "apt.conf").write_text(f'Acquire::https::CaInfo "{INSIDE}/ca.crt";\nAcquire::Retries "5";\n')
-        (self.settings / "containers.conf").write_text(containers_conf(build_environment(os.environ), mounted))
+        (mounted / "pip.conf").write_text(pip_settings(os.environ))
+        # The machine's own configuration must not change what is built.
+        (self.settings / "containers.conf").write_text("[containers]\nhttp_proxy = true\n")

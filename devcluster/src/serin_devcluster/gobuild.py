@@ -38,6 +38,7 @@ class GoTool:
     name: str
     programs: dict[str, str]
     linker_variables: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
     @property
     def module(self) -> Path:
@@ -47,10 +48,14 @@ class GoTool:
     def linker_flags(self) -> str:
         return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in self.linker_variables.items())])
 
+    @property
+    def tag_flags(self) -> list[str]:
+        return ["-tags", ",".join(self.tags)] if self.tags else []
+
     def key(self) -> str:
         sources = ["go.mod", "go.sum", *(["*.go"] if any(self.module.glob("*.go")) else [])]
         programs = [f"{name}={package}" for name, package in sorted(self.programs.items())]
-        return key_of(go_version(), self.linker_flags, *programs, *file_parts(self.module, sources))
+        return key_of(go_version(), self.linker_flags, *self.tag_flags, *programs, *file_parts(self.module, sources))
 
     def folder(self, paths: Paths) -> Path:
         return paths.binaries / f"{self.name}-{self.key()}"
@@ -79,7 +84,13 @@ COREDNS = GoTool("coredns", {"coredns": "."})
 CONTOUR = GoTool("contour", {"contour": "github.com/projectcontour/contour/cmd/contour"})
 HELM = GoTool("helm", {"helm": "helm.sh/helm/v3/cmd/helm"})
 LOCAL_PATH = GoTool("local-path", {"local-path-provisioner": "github.com/rancher/local-path-provisioner"})
-TOOLS = (ETCD, KUBERNETES, COREDNS, CONTOUR, LOCAL_PATH, HELM)
+# Debian's Prometheus is built without the discovery of pods; this one is built with that and no cloud's.
+PROMETHEUS = GoTool(
+    "prometheus",
+    {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+    tags=("remove_all_sd", "enable_kubernetes_sd"),
+)
+TOOLS = (ETCD, KUBERNETES, COREDNS, CONTOUR, LOCAL_PATH, PROMETHEUS, HELM)
 OWNERS = {program: tool for tool in TOOLS for program in tool.programs}
 
 
@@ -93,7 +104,11 @@ def find_program(paths: Paths, name: str) -> Path:
 
 def fetch(tool: GoTool) -> None:
     """Downloads just the modules that the programs are compiled from, so that compiling does not wait for the network."""
-    run([go(), "list", "-mod=readonly", "-deps", "-f", "", *tool.programs.values()], cwd=tool.module, env=GO_ENV)
+    run(
+        [go(), "list", "-mod=readonly", "-deps", *tool.tag_flags, "-f", "", *tool.programs.values()],
+        cwd=tool.module,
+        env=GO_ENV,
+    )
 
 
 def build(tool: GoTool, paths: Paths) -> None:
@@ -104,7 +119,7 @@ def build(tool: GoTool, paths: Paths) -> None:
     unfinished = paths.scratch / f"{target.name}.{os.getpid()}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", tool.linker_flags]
+    flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", *tool.tag_flags, "-ldflags", tool.linker_flags]
     # The package's folder names the program when several are built at once; one alone is named by us (etcd is "v3").
     output = f"{unfinished}/" if len(tool.programs) > 1 else str(unfinished / next(iter(tool.programs)))
     log = paths.cache / "log" / f"build-{tool.name}.log"

@@ -54,7 +54,7 @@ IMAGES = (
     infra("contour", programs=("contour",)),
     infra("local-path", programs=("local-path-provisioner",)),
     infra("envoy", parent=DEBIAN),
-    infra("prometheus", parent=DEBIAN),
+    infra("prometheus", programs=("prometheus",)),
     Image("base", "images/base", ("Dockerfile", "pyproject.toml", "uv.lock"), parent=DEBIAN),
     Image("trainer", "trainer-image", PYTHON_PACKAGE, parent="base"),
     Image("evaluator", "evaluator-image", PYTHON_PACKAGE, parent="base"),
@@ -105,6 +105,10 @@ class Catalog:
         buildah.build(reference, context, build_args, paths.cache / "log" / f"image-{name}.log")
         shutil.rmtree(context)
 
+    def is_infra(self, name: str) -> bool:
+        """True for what the node itself runs."""
+        return name in self.by_name and self.by_name[name].context.startswith("devcluster/")
+
     def outdated(self, names: list[str]) -> list[str]:
         """Our images of other keys: of the checkout before, which nothing runs any more."""
         current = set(self.references.values())
@@ -113,7 +117,7 @@ class Catalog:
 
 
 def stage(image: Image, paths: Paths) -> Path:
-    """A folder with just the inputs and programs. Links cost nothing when the cache is on the checkout's disk."""
+    """A folder with just the inputs and programs."""
     context = paths.scratch / f"context-{image.name}.{os.getpid()}"
     shutil.rmtree(context, ignore_errors=True)
     for source in sorted({path for pattern in image.inputs for path in image.folder.glob(pattern) if path.is_file()}):

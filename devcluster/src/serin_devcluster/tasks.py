@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-from functools import cached_property
+from functools import cached_property, partial
 
 from serin_devcluster import addons, disk, gobuild, load
 from serin_devcluster.buildah import Buildah
@@ -30,7 +29,6 @@ class Tasks:
         self.buildah = Buildah(paths)
         self.ctr = Ctr()
         self.catalog = Catalog()
-        self._store = threading.Lock()
 
     @cached_property
     def node(self) -> Node:
@@ -49,15 +47,25 @@ class Tasks:
     def tools(self) -> list[Task]:
         """Fetch and build: the next tool's modules are downloaded while one compiles."""
         fetch = [
-            Task(f"fetch-{tool.name}", f"downloading the Go modules of {tool.name}", lambda tool=tool: gobuild.fetch(tool),
-                 Lane.NETWORK, is_done=lambda tool=tool: tool.is_built(self.paths))
+            Task(
+                f"fetch-{tool.name}",
+                f"downloading the Go modules of {tool.name}",
+                partial(gobuild.fetch, tool),
+                Lane.NETWORK,
+                is_done=partial(tool.is_built, self.paths),
+            )
             for tool in gobuild.TOOLS
-        ]  # fmt: skip
+        ]
         build = [
-            Task(f"tool-{tool.name}", f"compiling {tool.name}", lambda tool=tool: gobuild.build(tool, self.paths),
-                 needs=(f"fetch-{tool.name}",), is_done=lambda tool=tool: tool.is_built(self.paths))
+            Task(
+                f"tool-{tool.name}",
+                f"compiling {tool.name}",
+                partial(gobuild.build, tool, self.paths),
+                needs=(f"fetch-{tool.name}",),
+                is_done=partial(tool.is_built, self.paths),
+            )
             for tool in gobuild.TOOLS
-        ]  # fmt: skip
+        ]
         return [*fetch, *build]
 
     def packages(self) -> Task:
@@ -78,28 +86,34 @@ class Tasks:
         return [debian, *rows]
 
     def up(self) -> list[Task]:
+        """The node boots as soon as it can; the images of the product are built and loaded beside it."""
         node = self.node
-        names = list(self.catalog.loaded_references)
-        images = tuple(f"image-{name}" for name in names)
+        fixed = [name for name in self.catalog.loaded_references if self.catalog.is_infra(name)]
+        product = [name for name in self.catalog.loaded_references if not self.catalog.is_infra(name)]
         control = ("tool-etcd", "tool-kubernetes", "packages")
-        first, *rest = self.images()
-        big_load = [self._load_big()] if BIG_IMAGE in names else []
+        apply = partial(addons.apply, node, self.catalog.references)
         return [
             self.packages(),
             *self.tools(),
-            first,
-            *rest,
+            *self.images(),
             Task("containerd", "starting containerd", node.start_containerd, Lane.NETWORK, ("packages",)),
-            *big_load,
-            Task("load", "loading images into containerd", self._load_rest, Lane.NETWORK,
-                 ("containerd", *images, *(task.name for task in big_load)), is_done=self._nothing_to_load),
-            Task("control-plane", "starting etcd and the control plane", node.start_control_plane, Lane.CPU, control),
-            Task("node", "starting kubelet and kube-proxy", node.start_node, Lane.CPU, ("control-plane", "containerd", "load")),
-            Task("addons", "applying DNS, storage, gateway and Prometheus", lambda: addons.apply(node, self.catalog.references),
-                 Lane.CPU, ("control-plane", "tool-contour", "tool-local-path")),
-            Task("ready", "waiting for the addons to run", lambda: addons.wait_ready(node), Lane.CPU, ("node", "addons")),
-            Task("prune", "removing images of older keys", self._prune, Lane.NETWORK, ("ready",), is_done=self._nothing_outdated),
-        ]  # fmt: skip
+            self._load("infra", fixed),
+            Task("control-plane", "starting etcd and the control plane", node.start_control_plane, needs=control),
+            Task("node", "starting kubelet and kube-proxy", node.start_node, needs=("control-plane", "load-infra")),
+            Task(
+                "addons", "applying DNS, storage, gateway and Prometheus", apply, needs=("control-plane", "tool-helm")
+            ),
+            Task("ready", "waiting for the addons to run", partial(addons.wait_ready, node), needs=("node", "addons")),
+            *(self._load(name, [name]) for name in product),
+            Task(
+                "prune",
+                "removing images of older keys",
+                self._prune,
+                Lane.NETWORK,
+                ("ready", *(f"load-{name}" for name in product)),
+                is_done=self._nothing_outdated,
+            ),
+        ]
 
     def write_references(self) -> None:
         """For whoever installs the chart or applies a manifest: which image to name."""
@@ -123,23 +137,21 @@ class Tasks:
         parent = (f"image-{image.parent}",) if image.parent else ()
         return ("packages", *parent, *(f"tool-{tool}" for tool in sorted(programs)))
 
-    def _load_big(self) -> Task:
-        """The torch layer goes in by itself, while Go still compiles."""
-        wanted = {BIG_IMAGE: self.catalog.references[BIG_IMAGE]}
+    def _load(self, title: str, names: list[str]) -> Task:
+        """One load for each big image: its layers are in containerd, and off the way there, before the next begins."""
+        wanted = {name: self.catalog.references[name] for name in names}
+
+        def missing() -> list[str]:
+            return load.missing_images(wanted, self.ctr)
+
         return Task(
-            "load-base",
-            "loading the torch base image into containerd",
-            lambda: load.load(load.missing_images(wanted, self.ctr), self.paths, self.buildah, self.ctr),
+            f"load-{title}",
+            f"loading {title} into containerd" if len(names) == 1 else f"loading {len(names)} images into containerd",
+            lambda: load.load(missing(), self.paths, self.buildah, self.ctr),
             Lane.NETWORK,
-            ("containerd", f"image-{BIG_IMAGE}"),
-            is_done=lambda: not load.missing_images(wanted, self.ctr),
+            ("containerd", *(f"image-{name}" for name in names)),
+            is_done=lambda: not missing(),
         )
-
-    def _load_rest(self) -> None:
-        load.load(load.missing_images(self.catalog.loaded_references, self.ctr), self.paths, self.buildah, self.ctr)
-
-    def _nothing_to_load(self) -> bool:
-        return not load.missing_images(self.catalog.loaded_references, self.ctr)
 
     def _outdated(self) -> tuple[list[str], list[str]]:
         return self.catalog.outdated(self.buildah.images()), self.catalog.outdated(sorted(self.ctr.image_names()))
