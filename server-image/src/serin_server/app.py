@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -45,16 +46,19 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
 
 
+Endpoint = Callable[[Service, HttpRequest], Awaitable[Response]]
+
+
 def build(service: Service) -> ASGIApp:
     """The application."""
-    paths: dict[str, tuple[str, Callable[[HttpRequest], Awaitable[Response]]]] = {
-        "/health": ("GET", lambda request: _health(service)),
-        "/metrics": ("GET", lambda request: _metrics(service)),
-        "/v1/models": ("GET", lambda request: _models(service)),
-        "/v1/completions": ("POST", lambda request: _complete(service, request, CompletionRequest)),
-        "/v1/chat/completions": ("POST", lambda request: _complete(service, request, ChatRequest)),
+    paths: dict[str, tuple[str, Endpoint]] = {
+        "/health": ("GET", _health),
+        "/metrics": ("GET", _metrics),
+        "/v1/models": ("GET", _models),
+        "/v1/completions": ("POST", partial(_complete, CompletionRequest)),
+        "/v1/chat/completions": ("POST", partial(_complete, ChatRequest)),
     }
-    routes = [Route(path, endpoint, methods=[method]) for path, (method, endpoint) in paths.items()]
+    routes = [Route(path, partial(endpoint, service), methods=[method]) for path, (method, endpoint) in paths.items()]
     handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such_path, Exception: _unforeseen}
     return _Observed(Starlette(routes=routes, exception_handlers=handlers), service, frozenset(paths))
 
@@ -91,7 +95,7 @@ class _Observed:
         return headers
 
 
-async def _health(service: Service) -> Response:
+async def _health(service: Service, http: HttpRequest) -> Response:
     if service.draining:
         return JSONResponse({"status": "draining"}, 503)
     if not service.engine.alive:
@@ -99,11 +103,11 @@ async def _health(service: Service) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def _metrics(service: Service) -> Response:
+async def _metrics(service: Service, http: HttpRequest) -> Response:
     return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _models(service: Service) -> Response:
+async def _models(service: Service, http: HttpRequest) -> Response:
     model = {
         "id": service.config.model.name,
         "object": "model",
@@ -115,7 +119,7 @@ async def _models(service: Service) -> Response:
     return JSONResponse({"object": "list", "data": [model]})
 
 
-async def _complete(service: Service, http: HttpRequest, kind: type[CompletionRequest] | type[ChatRequest]) -> Response:
+async def _complete(kind: type[CompletionRequest] | type[ChatRequest], service: Service, http: HttpRequest) -> Response:
     asked = parse(await _body(http), kind)
     if asked.model != service.config.model.name:
         raise NotFound(f"The model {asked.model} does not exist here.", "model", "model_not_found")

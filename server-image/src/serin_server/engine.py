@@ -103,9 +103,10 @@ class Engine:
         return self._thread.is_alive()
 
     def submit(self, request: Request) -> None:
-        """Queue the request, or raise Busy when the queue is full."""
+        """Queue the request, or raise Busy when the queue is full. Those who can join at the next step do not queue."""
         with self._changed:
-            if len(self._waiting) >= self._max_queue:
+            room = self._max_running - len(self._running)
+            if len(self._waiting) >= self._max_queue + room:
                 rounds = (len(self._waiting) + len(self._running)) / self._max_running
                 raise Busy(max(1, min(60, round(rounds * self._seconds_of_answer))))
             self._waiting.append(request)

@@ -147,17 +147,26 @@ def test_no_more_rows_run_than_allowed(engine: Engine, rows: CountingRows) -> No
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(engine: Engine, rows: CountingRows, metrics: Metrics) -> None:
     rows.may_step.clear()
-    running = Asked(10)
-    engine.submit(running)
-    eventually(lambda: len(rows) == 1)
-    engine.submit(Asked(20))
-    engine.submit(Asked(30))
-    assert value(metrics, "num_requests_waiting") == 2
+    for start in (10, 20):
+        engine.submit(Asked(start))
+        eventually(lambda: value(metrics, "num_requests_waiting") == 0 or len(rows) == 1)
+    for start in (30, 40):
+        engine.submit(Asked(start))
 
     with pytest.raises(Busy) as caught:
-        engine.submit(Asked(40))
+        engine.submit(Asked(50))
 
     assert int(caught.value.headers["retry-after"]) >= 1
+
+
+def test_a_burst_that_can_be_answered_at_once_is_not_refused(engine: Engine, rows: CountingRows) -> None:
+    rows.may_step.clear()
+    burst = [Asked(start) for start in (10, 20, 30, 40)]
+    for asked in burst:
+        engine.submit(asked)
+    rows.may_step.set()
+
+    assert [asked.answer()[1] for asked in burst] == [End("length", 5)] * 4
 
 
 def test_an_abandoned_request_leaves_at_the_next_step(engine: Engine, rows: CountingRows, metrics: Metrics) -> None:

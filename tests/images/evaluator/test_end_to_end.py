@@ -1,0 +1,183 @@
+"""The stage as the pod runs it: a taught candidate against its base."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.evaluation import suite_document
+
+Evaluate = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+ALL = ["RougeL", "ExactMatch", "Perplexity", "CrossEntropy", "TokenAccuracy"]
+
+
+def of(result: dict[str, Any], metric: str, role: str) -> dict[str, Any]:
+    return next(one for one in result["output"]["scores"] if (one["metric"], one["role"]) == (metric, role))
+
+
+def compared(*metrics: str) -> list[dict[str, Any]]:
+    return [{"suite": "heldout", "metric": metric, "against": "Base"} for metric in metrics]
+
+
+@pytest.fixture(scope="module")
+def measures_all() -> dict[str, Any]:
+    return {
+        "suites": [suite_document(metrics=ALL)],
+        "wanted": [f"heldout/{metric}" for metric in ALL],
+        "comparisons": compared("RougeL", "Perplexity"),
+    }
+
+
+def test_a_taught_candidate_beats_its_base(evaluate: Evaluate, volumes: Any, measures_all: dict[str, Any]) -> None:
+    code, result = evaluate(volumes.config(key="a1", output="pvc://artifacts/ml/evaluate-a1", **measures_all))
+
+    assert (code, result["outcome"]) == (0, "Succeeded"), result
+    assert of(result, "RougeL", "Candidate")["value"] == 1.0
+    assert of(result, "RougeL", "Base")["value"] < 0.3
+    assert of(result, "ExactMatch", "Candidate")["n"] == 12
+    assert of(result, "Perplexity", "Candidate")["value"] < 1.5 < of(result, "Perplexity", "Base")["value"]
+    assert of(result, "TokenAccuracy", "Candidate")["value"] == 1.0
+    rouge, perplexity = result["output"]["comparisons"]
+    assert rouge["low"] > 0
+    assert perplexity["high"] < 0
+
+
+def test_the_report_and_every_example_lie_beside_the_result(
+    evaluate: Evaluate, volumes: Any, measures_all: dict[str, Any]
+) -> None:
+    _, result = evaluate(volumes.config(key="a2", output="pvc://artifacts/ml/evaluate-a2", **measures_all))
+
+    folder = volumes.root / "artifacts" / "ml" / "evaluate-a2"
+    report = json.loads((folder / "report.json").read_text())
+    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    assert result["output"]["reportUri"] == "pvc://artifacts/ml/evaluate-a2/report.json"
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert (report["schemaVersion"], report["suites"][0]["withoutAnswer"]) == (1, 1)
+    assert [model["digest"] for model in report["models"]] == [volumes.candidate, volumes.base]
+    assert len(examples) == 12
+    assert examples[0]["models"]["Candidate"]["text"] == examples[0]["answer"]
+    assert examples[0]["models"]["Candidate"]["metrics"]["RougeL"] == 1.0
+
+
+def test_what_was_measured_before_is_not_measured_again_and_torch_is_not_even_imported(
+    evaluate: Evaluate, volumes: Any, measures_all: dict[str, Any], tmp_path: Path
+) -> None:
+    _, first = evaluate(volumes.config(key="a3", output="pvc://artifacts/ml/evaluate-a3", **measures_all))
+    config = tmp_path / "again.json"
+    config.write_text(json.dumps(volumes.config(key="a4", output="pvc://artifacts/ml/evaluate-a4", **measures_all)))
+    program = (
+        "import sys; from serin_evaluator.__main__ import main\n"
+        f"assert main(['--config', {str(config)!r}]) == 0\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SERIN_RESULT_PATH": str(tmp_path / "again")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)
+
+    again = json.loads((tmp_path / "again").read_text())
+    assert again["output"]["scores"] == first["output"]["scores"]
+    assert again["output"]["comparisons"] == first["output"]["comparisons"]
+
+
+def test_measuring_anew_gives_the_same_report(evaluate: Evaluate, volumes: Any, measures_all: dict[str, Any]) -> None:
+    reports = []
+    for index, cache in enumerate(("pvc://artifacts/one", "pvc://artifacts/two")):
+        output = f"pvc://artifacts/ml/{index}/evaluate-a5"
+        evaluate(volumes.config(key="a5", output=output, cache=cache, **measures_all))
+        text = (volumes.root / "artifacts" / "ml" / str(index) / "evaluate-a5" / "report.json").read_text()
+        reports.append(text.replace(output, "here"))
+
+    assert reports[0] == reports[1]
+
+
+def test_the_same_key_again_is_the_same_result_without_any_work(evaluate: Evaluate, volumes: Any) -> None:
+    config = volumes.config(key="a6", output="pvc://artifacts/ml/evaluate-a6")
+    first = evaluate(config)
+    report = volumes.root / "artifacts" / "ml" / "evaluate-a6" / "report.json"
+    written = report.stat().st_mtime_ns
+
+    assert evaluate({**config, "cache": "pvc://artifacts/elsewhere"}) == first
+    assert report.stat().st_mtime_ns == written
+    assert not (volumes.root / "artifacts" / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        pytest.param("model.safetensors", "has SHA-256", id="weights"),
+        pytest.param("tokenizer.json", "has SHA-256", id="tokenizer"),
+        pytest.param("modeling_evil.py", "is not in the manifest", id="code"),
+    ],
+)
+def test_a_touched_candidate_is_refused_before_it_is_measured(
+    evaluate: Evaluate, volumes: Any, damage: str, said: str
+) -> None:
+    touched = volumes.root / "artifacts" / f"touched-{damage}"
+    shutil.copytree(volumes.root / "artifacts" / "candidate", touched)
+    with (touched / damage).open("ab") as file:
+        file.write(b" ")
+    model = {"role": "Candidate", "uri": f"pvc://artifacts/{touched.name}", "digest": volumes.candidate}
+
+    code, result = evaluate(
+        volumes.config(key="a7", output="pvc://artifacts/ml/evaluate-a7", cache="pvc://artifacts/c7", models=[model])
+    )
+
+    assert (code, result["reason"]) == (65, "ModelDamaged")
+    assert said in result["message"]
+    assert not (volumes.root / "artifacts" / "c7").exists()
+
+
+def test_a_base_without_a_manifest_is_known_by_its_files(evaluate: Evaluate, volumes: Any) -> None:
+    bare = volumes.root / "models" / "bare"
+    shutil.copytree(volumes.root / "models" / "base", bare)
+    (bare / "manifest.json").unlink()
+    (bare / ".cache").mkdir()
+    (bare / ".cache" / "left-by-a-tool").write_text("x")
+    models = [volumes.config()["models"][0], {"role": "Base", "uri": "pvc://models/bare", "digest": volumes.base}]
+
+    code, result = evaluate(
+        volumes.config(key="a8", output="pvc://artifacts/ml/evaluate-a8", cache="pvc://artifacts/c8", models=models)
+    )
+
+    assert code == 0, result
+
+
+def test_a_model_that_cannot_be_loaded_is_the_users_turn(evaluate: Evaluate, volumes: Any) -> None:
+    from support.tiny_model import write_manifest
+
+    broken = volumes.root / "artifacts" / "broken"
+    shutil.copytree(volumes.root / "artifacts" / "candidate", broken)
+    (broken / "model.safetensors").write_bytes(b"not tensors")
+    model = {"role": "Candidate", "uri": "pvc://artifacts/broken", "digest": write_manifest(broken)}
+
+    code, result = evaluate(volumes.config(key="a9", output="pvc://artifacts/ml/evaluate-a9", models=[model]))
+
+    assert (code, result["reason"]) == (65, "ModelInvalid")
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_counted(evaluate: Evaluate, volumes: Any) -> None:
+    rows = [{"prompt": "x " * 400, "completion": "y"}, *({"prompt": f"a{i}", "completion": "b"} for i in range(3))]
+    (volumes.root / "datasets" / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suites = [suite_document(dataset={"uri": "pvc://datasets/long.jsonl"})]
+
+    code, result = evaluate(volumes.config(key="b1", output="pvc://artifacts/ml/evaluate-b1", suites=suites))
+
+    report = json.loads((volumes.root / "artifacts" / "ml" / "evaluate-b1" / "report.json").read_text())
+    assert code == 0
+    assert report["suites"][0]["tooLong"]["Candidate"] == {"likelihood": 1, "generation": 1}
+    assert {one["n"] for one in result["output"]["scores"]} == {3}
+
+
+def test_a_chat_row_needs_a_chat_template(evaluate: Evaluate, volumes: Any) -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    (volumes.root / "datasets" / "chat.jsonl").write_text(json.dumps(row) + "\n")
+    suites = [suite_document(dataset={"uri": "pvc://datasets/chat.jsonl"})]
+
+    code, result = evaluate(volumes.config(key="b2", output="pvc://artifacts/ml/evaluate-b2", suites=suites))
+
+    assert (code, result["reason"]) == (65, "ChatTemplateMissing")
