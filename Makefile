@@ -63,3 +63,9 @@ test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controll
 bench: venv tools ## the figures of benchmarks/, written to build/bench and printed
 	@KUBECONFIG=$${KUBECONFIG:-$(SERIN_CACHE)/cluster/admin.kubeconfig} PATH="$$(dirname $(SERIN_CACHE)/bin/kubernetes-*/kubectl | head -1):$$PATH" \
 	  PYTHONPATH=tests:devcluster/src $(PY) benchmarks/operator.py
+
+.PHONY: test-images
+test-images: images ## what needs torch, inside the very images that pods get
+	@$(DEVCLUSTER).in_image trainer -- /checkout/tests/images/trainer -q
+	@$(DEVCLUSTER).in_image evaluator -- /checkout/tests/images/evaluator -q
+	@$(DEVCLUSTER).in_image server -- /checkout/tests/images/server -q

@@ -66,13 +66,18 @@ class Buildah:
         self.root = paths.buildah
         self.settings = paths.buildah / "settings"
 
+    def command(self, *args: str) -> list[str]:
+        """The whole command line, for callers that want to see its output as it comes."""
+        self._write_settings()
+        return [*self._base(), *args]
+
     def call(self, *args: str | os.PathLike[str], log: Path | None = None) -> str:
         self._write_settings()
-        return run([*self._base(), *args], env=self._env(), log=log)
+        return run([*self._base(), *args], env=self.environment(), log=log)
 
     def has(self, image: str) -> bool:
         self._write_settings()
-        return succeeds([*self._base(), "inspect", "--type", "image", image], env=self._env())
+        return succeeds([*self._base(), "inspect", "--type", "image", image], env=self.environment())
 
     def build(self, image: str, context: Path, build_args: Mapping[str, str], log: Path) -> None:
         passed = passed_arguments(os.environ)
@@ -115,7 +120,7 @@ class Buildah:
         store = ["--root", str(self.root / "root"), "--runroot", str(self.root / "run"), "--storage-driver", "overlay"]
         return ["nice", "-n", "5", "buildah", *store]
 
-    def _env(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {
             "CONTAINERS_CONF": str(self.settings / "containers.conf"),
             "TMPDIR": str(self._scratch()),
