@@ -86,7 +86,8 @@ def describe(plan: Plan) -> str:
     wish = plan.config
     return (
         f"{plan.total_steps} steps of {plan.rows_per_step} rows, {plan.world} processes, "
-        f"ZeRO stage {wish.distribution.zero_stage}, {plan.precision}, {os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
+        f"ZeRO stage {wish.distribution.zero_stage}, {plan.precision}, "
+        f"{os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
     )
 
 

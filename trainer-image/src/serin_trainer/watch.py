@@ -23,6 +23,10 @@ from .metrics import TrainMetrics
 
 LAST_LOSSES = 10
 
+# DeepSpeed leaves out a step whose gradients are not finite. Once may be chance; so many in a row is a run that
+# learns nothing any more, though its loss stays a number.
+LOST_STEPS = 5
+
 
 class Watch(TrainerCallback):
     def __init__(self, output: Path, total_steps: int, tokens_until: Callable[[int], int], resumed_step: int) -> None:
@@ -33,6 +37,7 @@ class Watch(TrainerCallback):
         self._logged: list[tuple[float, int]] = []
         self._losses: list[float] = []
         self._first_loss: float | None = None
+        self._lost_steps = 0
         self._asked_to_stop = False
         self._began = self._ended = 0.0
         self._metrics = TrainMetrics()
@@ -94,6 +99,7 @@ class Watch(TrainerCallback):
             return
         self._logged.append((time.monotonic(), state.global_step))
         self._note_loss(self.finite("training loss", float(logs["loss"])))
+        self._note_gradient(float(logs.get("grad_norm") or 0.0))
         if self.leads:
             self._show(state.global_step, logs)
 
@@ -115,6 +121,11 @@ class Watch(TrainerCallback):
         if self._first_loss is None:
             self._first_loss = loss
         self._losses.append(loss)
+
+    def _note_gradient(self, norm: float) -> None:
+        self._lost_steps = 0 if math.isfinite(norm) else self._lost_steps + 1
+        if self._lost_steps == LOST_STEPS:
+            self.finite(f"gradient norm for {LOST_STEPS} logged steps in a row", norm)
 
     def _last_step(self) -> int:
         return self._logged[-1][1] if self._logged else self._first_step

@@ -1,0 +1,170 @@
+"""Prepare with a real tokenizer: what the model is shown, and which of it the loss counts on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serin_trainer import manifest
+from serin_trainer.data import Sequences
+from serin_trainer.errors import DataError
+from serin_trainer.rows import Refusal, Row, parse
+from serin_trainer.tokens import Encoder, load_tokenizer
+from support.training import PREPARE, changed, write_rows
+
+
+@pytest.fixture(scope="module")
+def tokenizer(claims: Any) -> Any:
+    return load_tokenizer(claims.path("pvc://models/base"))
+
+
+def _row(**document: Any) -> Row:
+    return parse(json.dumps(document), "f:1")
+
+
+def _learned(tokenizer: Any, sequence: Any) -> str:
+    return tokenizer.decode([token for token, counts in zip(sequence.ids, sequence.counts, strict=True) if counts])
+
+
+def test_the_result_counts_rows_and_digests_what_it_wrote(claims: Any, prepared: dict[str, Any]) -> None:
+    output = prepared["output"]
+    assert output["rows"] == {"read": 64, "kept": 64, "train": 52, "validation": 6, "test": 6}
+    assert output["dropped"] == {}
+    assert output["dataDigest"] == manifest.digest_of(claims.path(output["dataUri"]))
+    assert output["baseModelDigest"] == manifest.digest_of(claims.path("pvc://models/base"))
+    sequences = Sequences(claims.path(output["dataUri"]) / "train.safetensors")
+    assert (len(sequences), sum(sequences.lengths)) == (52, output["tokens"]["train"])
+    assert output["tokens"]["p50"] <= output["tokens"]["p95"] <= output["tokens"]["max"]
+
+
+def test_test_rows_are_kept_as_they_came_and_are_in_no_other_part(
+    claims: Any, prepared: dict[str, Any], tokenizer: Any
+) -> None:
+    data = claims.path(prepared["output"]["dataUri"])
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    trained = Sequences(data / "train.safetensors")
+    texts = {tokenizer.decode(trained[index]["ids"]) for index in range(len(trained))}
+    assert len(rows) == 6
+    assert not any(row["input"] in text for row in rows for text in texts)
+
+
+def test_the_same_wish_gives_the_same_digest(claims: Any, prepared: dict[str, Any]) -> None:
+    again = claims.prepare(key="3f00ab", output="pvc://artifacts/prepare-again")
+    assert again["output"]["dataDigest"] == prepared["output"]["dataDigest"]
+
+
+def test_a_finished_one_is_reported_and_not_made_again(claims: Any, prepared: dict[str, Any]) -> None:
+    train = claims.path(prepared["output"]["dataUri"]) / "train.safetensors"
+    before = train.stat().st_mtime_ns
+    again = claims.prepare()
+    assert again["output"] == prepared["output"]
+    assert "already finished" in again["log"]
+    assert train.stat().st_mtime_ns == before
+
+
+def test_only_the_answer_and_its_end_are_learned(tokenizer: Any) -> None:
+    encoder = Encoder(tokenizer, "EndOfSequence", 64)
+    sequence = encoder.encode(_row(input="What is the name of a Pod?", output="The name."))
+    assert tokenizer.decode(sequence.ids) == "<|begin|>Question: What is the name of a Pod?\nAnswer: The name.<|end|>\n"
+    assert _learned(tokenizer, sequence) == " The name.<|end|>\n"
+
+
+def test_every_answer_of_a_conversation_is_learned(tokenizer: Any) -> None:
+    messages = [
+        {"role": "user", "content": "Pod?"},
+        {"role": "assistant", "content": "A pod."},
+        {"role": "user", "content": "Node?"},
+        {"role": "assistant", "content": "A node."},
+    ]
+    sequence = Encoder(tokenizer, "EndOfSequence", 64).encode(_row(messages=messages))
+    assert _learned(tokenizer, sequence) == " A pod.<|end|>\n A node.<|end|>\n"
+    assert sequence.ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_plain_prompts_go_without_a_template_and_end_once(tokenizer: Any) -> None:
+    sequence = Encoder(tokenizer, "EndOfSequence", 64).encode(_row(prompt="The name", completion=" is a part."))
+    assert tokenizer.decode(sequence.ids) == "<|begin|>The name is a part.<|end|>"
+    assert _learned(tokenizer, sequence) == " is a part.<|end|>"
+
+
+def test_of_text_all_is_learned_but_the_begin_token(tokenizer: Any) -> None:
+    sequence = Encoder(tokenizer, "EndOfSequence", 64).encode(_row(text="The name is a part."))
+    assert _learned(tokenizer, sequence) == "The name is a part.<|end|>"
+
+
+def test_running_text_has_lines_and_no_end(tokenizer: Any) -> None:
+    encoder = Encoder(tokenizer, "Newline", 32)
+    rows = [_row(input=f"What is the {name} of a Pod?", output=f"The {name}.") for name in ("name", "spec", "status")]
+    pieces = list(encoder.pack(encoder.encode(row) for row in rows))
+    text = "".join(tokenizer.decode(piece.ids) for piece in pieces)
+    assert all(len(piece) <= 32 and all(piece.counts) for piece in pieces)
+    assert tokenizer.eos_token not in text
+    assert text.replace("<|begin|>", "").startswith(
+        "Question: What is the name of a Pod?\nAnswer: The name.\nQuestion: "
+    )
+    assert all(piece.ids[0] == tokenizer.bos_token_id for piece in pieces)
+
+
+def test_a_row_that_does_not_fit_is_refused_with_its_length(tokenizer: Any) -> None:
+    with pytest.raises(Refusal, match=r"\d+ tokens, the limit is 8") as refusal:
+        Encoder(tokenizer, "EndOfSequence", 8).encode(_row(text="The name is a part of each Pod."))
+    assert refusal.value.reason == "TooLong"
+
+
+def test_messages_need_a_chat_template(claims: Any, tmp_path: Path) -> None:
+    bare = load_tokenizer(claims.path("pvc://models/base"))
+    bare.chat_template = None
+    encoder = Encoder(bare, "EndOfSequence", 64)
+    with pytest.raises(DataError) as refusal:
+        encoder.encode(_row(messages=[{"role": "assistant", "content": "hi"}]))
+    assert refusal.value.reason == "ChatTemplateMissing"
+    assert bare.decode(encoder.encode(_row(input="Pod?", output="A pod.")).ids) == "<|begin|>Pod?\nA pod.<|end|>"
+
+
+def test_a_messy_file_is_cleaned_and_the_report_says_how(claims: Any) -> None:
+    rows = [{"input": f"What is {number}?", "output": "A number."} for number in range(20)]
+    messy = [*rows, rows[0], {"input": "no answer"}, {"input": "empty", "output": ""}, {"text": "long " * 200}]
+    path = write_rows(claims.path("pvc://datasets/messy.jsonl"), messy)
+    with path.open("a") as stream:
+        stream.write("{broken\n")
+    result = claims.prepare(
+        key="3f00ac",
+        output="pvc://artifacts/prepare-messy",
+        data__train=[{"name": "messy", "uri": "pvc://datasets/messy.jsonl"}],
+    )
+    dropped = {"Duplicate": 1, "Empty": 1, "Incomplete": 1, "TooLong": 1, "Unparsable": 1}
+    assert result["output"]["dropped"] == dropped
+    report = json.loads(claims.path(result["output"]["reportUri"]).read_text())
+    assert report["droppedSamples"]["Unparsable"][0]["place"] == "pvc://datasets/messy.jsonl:25"
+    assert "dropped 5" in result["message"]
+
+
+def test_too_few_rows_are_the_users_turn(claims: Any) -> None:
+    write_rows(claims.path("pvc://datasets/few.jsonl"), [{"text": f"row {number}"} for number in range(9)])
+    few = {"data.train": [{"name": "few", "uri": "pvc://datasets/few.jsonl"}], "output": "pvc://artifacts/prepare-few"}
+    result = claims.run(changed(PREPARE, few), expect=65)
+    assert result["reason"] == "TooFewRows"
+    assert "9 usable rows" in result["message"]
+
+
+def test_an_unreachable_hub_is_named_with_what_to_do(claims: Any) -> None:
+    away = {"baseModel.uri": "hf://some/model@main", "output": "pvc://artifacts/prepare-away"}
+    result = claims.run(changed(PREPARE, away), expect=65)
+    assert result["reason"] == "ModelUnreachable"
+    assert "pvc://" in result["advice"]
+
+
+def test_preparing_does_not_import_torch(claims: Any) -> None:
+    import subprocess
+    import sys
+
+    config = changed(PREPARE, {"key": "3f00ad", "output": "pvc://artifacts/prepare-light"})
+    script = (
+        "import sys; from serin_trainer.__main__ import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or ('torch' in sys.modules and 99))"
+    )
+    arguments = ["--config", str(claims.write(config))]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], env=claims.environment(), check=False)
+    assert done.returncode == 0

@@ -1,0 +1,124 @@
+"""Real training: two processes, gloo, DeepSpeed; falling losses, resuming, stopping."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Losses = Callable[[dict[str, Any]], list[float]]
+
+
+def test_the_loss_falls_and_the_result_has_the_numbers(full_run: Any) -> None:
+    _config, result = full_run
+    output = result["output"]
+    assert output["trainLossLast"] < output["trainLossFirst"]
+    assert output["evalLoss"] < output["trainLossFirst"]
+    assert (output["steps"], output["worldSize"], output["zeroStage"]) == (8, 2, 2)
+    assert output["precision"] == "fp32"
+    assert output["resumedFromStep"] is None
+    assert output["tokensPerSecond"] > 0
+
+
+def test_the_checkpoint_is_complete_and_holds_the_weights_only_as_shards(claims: Any, full_run: Any) -> None:
+    config, result = full_run
+    folder = claims.path(result["output"]["checkpointUri"])
+    names = [path.name for path in folder.rglob("*")]
+    assert "complete.json" in names
+    assert sum(name.endswith("_optim_states.pt") for name in names) == 2
+    assert not any(name.endswith(".safetensors") for name in names)
+    assert {path.name for path in claims.path(config["output"]).glob("checkpoint-*")} == {
+        "checkpoint-4",
+        "checkpoint-8",
+    }
+
+
+def test_zero_3_learns_what_zero_2_learns(claims: Any, prepared: dict[str, Any], full_run: Any, losses: Losses) -> None:
+    config = claims.train_config(
+        prepared, key="4f00b3", output="pvc://artifacts/train-zero3", distribution__zeroStage=3
+    )
+    result = claims.run(config)
+    assert losses(config) == pytest.approx(losses(full_run[0]), rel=1e-4)
+    assert result["output"]["zeroStage"] == 3
+
+
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one_and_skips_a_damaged_checkpoint(
+    claims: Any, prepared: dict[str, Any], full_run: Any, losses: Losses
+) -> None:
+    config = claims.train_config(prepared, key="4f00b4", output="pvc://artifacts/train-again", attempt=2)
+    shutil.copytree(claims.path(full_run[0]["output"]), claims.path(config["output"]))
+    folder = claims.path(config["output"])
+    shard = next((folder / "checkpoint-8").rglob("*_optim_states.pt"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    result = claims.run(config)
+    assert result["output"]["resumedFromStep"] == 4
+    assert "checkpoint-8 is not used" in result["log"]
+    assert losses(config) == pytest.approx(losses(full_run[0]), rel=1e-5)
+    assert result["output"]["trainLossFirst"] == full_run[1]["output"]["trainLossFirst"]
+
+
+def test_being_asked_to_stop_saves_first_and_costs_no_step(claims: Any, prepared: dict[str, Any]) -> None:
+    config = claims.train_config(
+        prepared,
+        key="4f00b5",
+        output="pvc://artifacts/train-stopped",
+        hyperparameters__maxSteps=5000,
+        hyperparameters__saveSteps=5000,
+    )
+    with subprocess.Popen(claims.command(config), env=claims.environment(), stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("step "):
+                break
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{claims.metrics_port}/metrics").read().decode()
+        run.send_signal(signal.SIGTERM)
+        run.stdout.read()
+    assert run.returncode == 75
+    assert "serin_train_total_steps 5000.0" in metrics
+    assert "serin_train_loss " in metrics
+    checkpoints = list(claims.path(config["output"]).glob("checkpoint-*/complete.json"))
+    assert len(checkpoints) == 1
+    answer = (claims.root / "termination-log").read_text()
+    assert '"Interrupted"' in answer
+    assert checkpoints[0].parent.name.removeprefix("checkpoint-") in answer
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_the_users_turn(claims: Any, prepared: dict[str, Any]) -> None:
+    config = claims.train_config(
+        prepared,
+        key="4f00b6",
+        output="pvc://artifacts/train-nan",
+        hyperparameters__learningRate="1e30",
+        hyperparameters__maxGradientNorm="1e30",
+        hyperparameters__maxSteps=50,
+    )
+    started = time.monotonic()
+    result = claims.run(config, expect=65)
+    assert result["reason"] == "LossNotFinite"
+    assert "learningRate" in result["advice"]
+    assert time.monotonic() - started < 120
+
+
+def test_changed_data_are_noticed(claims: Any, prepared: dict[str, Any]) -> None:
+    config = claims.train_config(
+        prepared, key="4f00b7", output="pvc://artifacts/train-changed", dataDigest="sha256:" + "0" * 64
+    )
+    assert claims.run(config, expect=65)["reason"] == "DataDamaged"
+
+
+def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
+    from serin_trainer.errors import DataError
+    from serin_trainer.model import load_base
+
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04boom")
+    with pytest.raises(DataError, match=r"only pickled weights \(pytorch_model.bin\)") as refusal:
+        load_base(tmp_path, None)
+    assert refusal.value.reason == "ModelNotSafetensors"
