@@ -105,6 +105,7 @@ class Daemon:
                 preexec_fn=(lambda: os.nice(self.niceness)) if self.niceness else None,
             )
         write_record(self.record, process.pid)
+        process.returncode = 0  # it outlives us on purpose: Python must not complain that nobody waits for it
 
     def stop(self) -> None:
         stop_recorded(self.record)
