@@ -39,7 +39,7 @@ def test_what_leaves_the_claim_or_is_none_is_refused(root: Path, uri: str) -> No
 
 
 def test_a_missing_data_set_is_named_by_its_uri(root: Path) -> None:
-    with pytest.raises(DataError, match="pvc://datasets/x.jsonl does not exist") as refusal:
+    with pytest.raises(DataError, match=r"pvc://datasets/x\.jsonl does not exist") as refusal:
         data_file("pvc://datasets/x.jsonl")
     assert refusal.value.reason == "DatasetNotFound"
     assert refusal.value.advice
@@ -56,7 +56,7 @@ def test_a_model_is_a_folder_with_a_config(root: Path) -> None:
         model_directory("pvc://models/base")
     folder = root / "models" / "base"
     folder.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"has no config.json") as refusal:
+    with pytest.raises(DataError, match=r"has no config\.json") as refusal:
         model_directory("pvc://models/base")
     assert refusal.value.reason == "ModelNotFound"
     (folder / "config.json").write_text("{}")
