@@ -72,8 +72,7 @@ def images(tasks: Tasks, arguments: argparse.Namespace) -> int:
         raise DevclusterError(
             f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(tasks.catalog.references)}"
         )
-    table = [tasks.packages(), *tasks.tools(), *tasks.images()]
-    run_tasks(needed_for(table, [f"image-{name}" for name in wanted]), tasks.paths)
+    run_tasks(needed_for(tasks.build(), [f"image-{name}" for name in wanted]), tasks.paths)
     print(describe({name: tasks.catalog.references[name] for name in wanted}))
     return 0
 

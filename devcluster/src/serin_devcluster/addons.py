@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from serin_devcluster.errors import DevclusterError
 from serin_devcluster.gobuild import CONTOUR, LOCAL_PATH, GoTool, module_folder
 from serin_devcluster.keys import key_of
 from serin_devcluster.node import DNS_SERVICE, NAME, Node, host_resolver_file
 from serin_devcluster.paths import CHECKOUT
+from serin_devcluster.shell import tail
 
 MANIFESTS = CHECKOUT / "devcluster" / "manifests"
 TOKEN = re.compile(r"<<([a-z_]+)(?::([a-z-]+))?>>")
@@ -71,10 +73,16 @@ def apply(node: Node, images: Mapping[str, str]) -> None:
 
 def wait_ready(node: Node) -> None:
     """Until each workload is rolled out and the Gateway has its data plane."""
-    for namespace, workload in WORKLOADS:
-        node.kubectl("rollout", "status", "-n", namespace, workload, f"--timeout={READY_SECONDS}s")
-    programmed = ("wait", "--for=condition=Programmed", "gateway/public", "-n", "infra", f"--timeout={READY_SECONDS}s")
-    node.kubectl(*programmed)
+    timeout = f"--timeout={READY_SECONDS}s"
+    try:
+        for namespace, workload in WORKLOADS:
+            node.kubectl("rollout", "status", "-n", namespace, workload, timeout)
+        node.kubectl("wait", "--for=condition=Programmed", "gateway/public", "-n", "infra", timeout)
+    except DevclusterError as error:
+        warnings = node.kubectl("get", "events", "-A", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
+        raise DevclusterError(
+            f"{error}\n{node.kubectl('get', 'pods', '-A')}\nlast warnings:\n{tail(warnings, 8)}"
+        ) from error
 
 
 def values_for(node: Node) -> dict[str, str]:

@@ -18,10 +18,14 @@ HEARTBEAT_SECONDS = 15.0
 
 
 class Lane(Enum):
-    """What a task mostly waits for. Each lane runs one task at a time."""
+    """What a task mostly waits for. A lane runs few tasks at a time: more would not end sooner."""
 
     CPU = "cpu"
     NETWORK = "network"
+    DISK = "disk"
+
+
+WIDTH = {Lane.CPU: 1, Lane.NETWORK: 2, Lane.DISK: 1}
 
 
 def never_done() -> bool:
@@ -119,7 +123,7 @@ def clock_face(seconds: float) -> str:
 
 
 class Runner:
-    """Runs a table of tasks; one thread for each lane. The first error stops the start of further tasks and is raised."""
+    """Runs a table of tasks, threads for each lane. The first error stops the start of further tasks and is raised."""
 
     def __init__(
         self, tasks: Sequence[Task], progress: Progress | None = None, heartbeat: float = HEARTBEAT_SECONDS
@@ -133,7 +137,8 @@ class Runner:
         self._changed = threading.Condition()
 
     def run(self) -> None:
-        threads = [threading.Thread(target=self._work, args=(lane,), daemon=True, name=lane.value) for lane in Lane]
+        lanes = [lane for lane in Lane for _ in range(WIDTH[lane])]
+        threads = [threading.Thread(target=self._work, args=(lane,), daemon=True, name=lane.value) for lane in lanes]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):

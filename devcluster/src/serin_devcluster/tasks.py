@@ -19,6 +19,7 @@ from serin_devcluster.packages import install_missing, missing_packages
 from serin_devcluster.paths import Paths
 
 BIG_IMAGE = "base"
+FIRST = ("packages", "fetch-etcd", "fetch-kubernetes", f"image-{DEBIAN}", f"image-{BIG_IMAGE}")
 
 
 class Tasks:
@@ -80,10 +81,13 @@ class Tasks:
     def images(self) -> list[Task]:
         """Every image that has a Dockerfile by now."""
         debian = self._image(DEBIAN, ("packages",))
-        rows = [self._image(image.name, self._image_needs(image.name)) for image in self.catalog.images]
-        # The torch stack takes longest, and only needs Debian: it is downloaded while Go compiles.
-        rows.sort(key=lambda task: task.name != f"image-{BIG_IMAGE}")
-        return [debian, *rows]
+        return [debian, *(self._image(image.name, self._image_needs(image.name)) for image in self.catalog.images)]
+
+    def build(self) -> list[Task]:
+        """All programs and images. What takes longest comes first: Kubernetes on the CPU, the torch stack on the network."""
+        table = [self.packages(), *self.tools(), *self.images()]
+        first = {name: place for place, name in enumerate(FIRST)}
+        return sorted(table, key=lambda task: first.get(task.name, len(first)))
 
     def up(self) -> list[Task]:
         """The node boots as soon as it can; the images of the product are built and loaded beside it."""
@@ -93,10 +97,8 @@ class Tasks:
         control = ("tool-etcd", "tool-kubernetes", "packages")
         apply = partial(addons.apply, node, self.catalog.references)
         return [
-            self.packages(),
-            *self.tools(),
-            *self.images(),
-            Task("containerd", "starting containerd", node.start_containerd, Lane.NETWORK, ("packages",)),
+            *self.build(),
+            Task("containerd", "starting containerd", node.start_containerd, Lane.DISK, ("packages",)),
             self._load("infra", fixed),
             Task("control-plane", "starting etcd and the control plane", node.start_control_plane, needs=control),
             Task("node", "starting kubelet and kube-proxy", node.start_node, needs=("control-plane", "load-infra")),
@@ -104,12 +106,12 @@ class Tasks:
                 "addons", "applying DNS, storage, gateway and Prometheus", apply, needs=("control-plane", "tool-helm")
             ),
             Task("ready", "waiting for the addons to run", partial(addons.wait_ready, node), needs=("node", "addons")),
-            *(self._load(name, [name]) for name in product),
+            *self._load_product(product),
             Task(
                 "prune",
                 "removing images of older keys",
                 self._prune,
-                Lane.NETWORK,
+                Lane.DISK,
                 ("ready", *(f"load-{name}" for name in product)),
                 is_done=self._nothing_outdated,
             ),
@@ -137,8 +139,14 @@ class Tasks:
         parent = (f"image-{image.parent}",) if image.parent else ()
         return ("packages", *parent, *(f"tool-{tool}" for tool in sorted(programs)))
 
-    def _load(self, title: str, names: list[str]) -> Task:
-        """One load for each big image: its layers are in containerd, and off the way there, before the next begins."""
+    def _load_product(self, names: list[str]) -> list[Task]:
+        """One load for each, the shared layer first: it is in containerd, and its copy gone, before the next begins."""
+        first = [name for name in names if name == BIG_IMAGE]
+        above = tuple(f"load-{name}" for name in first)
+        rest = [name for name in names if name not in first]
+        return [*(self._load(name, [name]) for name in first), *(self._load(name, [name], above) for name in rest)]
+
+    def _load(self, title: str, names: list[str], needs: tuple[str, ...] = ()) -> Task:
         wanted = {name: self.catalog.references[name] for name in names}
 
         def missing() -> list[str]:
@@ -148,8 +156,8 @@ class Tasks:
             f"load-{title}",
             f"loading {title} into containerd" if len(names) == 1 else f"loading {len(names)} images into containerd",
             lambda: load.load(missing(), self.paths, self.buildah, self.ctr),
-            Lane.NETWORK,
-            ("containerd", *(f"image-{name}" for name in names)),
+            Lane.DISK,
+            ("containerd", *needs, *(f"image-{name}" for name in names)),
             is_done=lambda: not missing(),
         )
 
