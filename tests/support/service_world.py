@@ -351,14 +351,14 @@ class World:
     # --- the apiserver as the observer reads it -------------------------------------------------------------------
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        return deepcopy(self.objects.get((kind.kind, name)))
+        return self.objects.get((kind.kind, name))
 
     async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Items:
         wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
         if kind.kind == "Pod":
             return self._pods(wanted)
         return [
-            deepcopy(item)
+            item
             for (found, _), item in self.objects.items()
             if found == kind.kind and wanted.items() <= item["metadata"].get("labels", {}).items()
         ]
