@@ -59,6 +59,8 @@ class Reconciler:
             except Exception as error:
                 raise self._sorted(key, error) from error
         telemetry.RECONCILES.labels(key.kind, "ok").inc()
+        for event in found.decision.events:
+            telemetry.DECISIONS.labels(key.kind, event.reason).inc()
         log.info("%s", found.decision.sentence, extra={"object": str(key)})
         return found.decision.requeue_after
 

@@ -7,7 +7,7 @@ RECONCILES = Counter("serin_reconcile_total", "Looks at an object, by how they e
 RECONCILE_SECONDS = Histogram("serin_reconcile_duration_seconds", "Time of one look", ["kind"])
 QUEUE_DEPTH = Gauge("serin_workqueue_depth", "Objects waiting for a look")
 WATCH_EVENTS = Counter("serin_watch_events_total", "Events seen, by kind", ["kind"])
-VERDICTS = Counter("serin_gate_verdicts_total", "Gate verdicts", ["verdict"])
-ROLLBACKS = Counter("serin_rollbacks_total", "Rollbacks by reason", ["reason"])
-PROMOTIONS = Counter("serin_promotions_total", "Promotions")
+DECISIONS = Counter(
+    "serin_decisions_total", "What was decided and written: stages, verdicts, promotions, rollbacks", ["kind", "reason"]
+)
 LEADER = Gauge("serin_leader", "1 while this process holds the lease")
