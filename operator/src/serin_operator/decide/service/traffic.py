@@ -3,6 +3,7 @@
 from serin_operator.decide.decision import Action, Apply
 from serin_operator.decide.service import children
 from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.facts import Weights
 from serin_operator.decide.service.snapshot import RouteView, ServiceSnapshot
 from serin_operator.manifests import names
 from serin_operator.manifests.route import http_route
@@ -23,14 +24,15 @@ def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
 def wanted_backends(s: ServiceSnapshot, plan: Plan) -> Backends:
     """(Service, weight); empty while there is nothing to send anybody to."""
     there = s.route.backends if s.route is not None else ()
-    if plan.weights is None:
-        given = dict(there)
-    else:
-        given = {names.serving(revision): weight for revision, weight in plan.weights.items()}
+    given = dict(there) if plan.weights is None else _by_service(plan.weights)
     lingering = {service: 0 for service, _ in there if service not in given}
     gone = _gone(s, plan)
     kept = [(service, weight) for service, weight in {**given, **lingering}.items() if weight or service not in gone]
     return tuple(kept)
+
+
+def _by_service(weights: Weights) -> dict[str, int]:
+    return {names.serving(revision): weight for revision, weight in weights.items()}
 
 
 def _gone(s: ServiceSnapshot, plan: Plan) -> set[str]:
