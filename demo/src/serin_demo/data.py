@@ -82,8 +82,11 @@ def questions_of(fields: Iterable[ApiField]) -> list[Question]:
 
 
 def prompt_for(field: ApiField) -> str:
-    """The question as training, evaluation and the demo's clients all write it."""
-    return f"Question: What is the field {field.path} ({field.type}) of {field.kind}?\nAnswer:"
+    """The question as training, evaluation and the demo's clients all write it.
+
+    The field's name comes last: a model that is trained for a minute learns to look at what it has just read.
+    """
+    return f"In {field.kind}, what is the {field.type} {field.path}?"
 
 
 def first_sentence(description: str) -> str:

@@ -124,10 +124,17 @@ def test_the_client_stops_when_told_and_prints_every_answer(
     monkeypatch.setattr(load, "STOP", tmp_path / "stop")
     monkeypatch.setattr(load, "RATE", tmp_path / "rate")
     (tmp_path / "rate").write_text("200")
-    stopper = threading.Timer(0.5, (tmp_path / "stop").touch)
-    stopper.start()
+    asked: list[str] = []
+
+    def ask(target: load.Target, prompt: str) -> dict[str, Any]:
+        asked.append(prompt)
+        if len(asked) == 6:
+            load.STOP.touch()
+        return answer(target, prompt)
+
+    answer = load.ask
+    monkeypatch.setattr(load, "ask", ask)
     load.run(target, ["good"], rate=0.001, seed=1)
-    stopper.join()
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(records) > 5
+    assert len(records) == len(asked) >= 6
     assert {record["status"] for record in records} == {200}
