@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from hashlib import sha256
-from math import ceil
 from typing import Any
 
 from serin_operator.api.contract import JobName, ServeConfig, ServedModel
@@ -23,6 +22,7 @@ CONFIG_HASH = "serin.dev/config"  # on the pod: another config is another pod
 DRAIN_SECONDS = 5  # until the Gateway has stopped sending to a pod that goes
 GRACE_SECONDS = 60  # and until its running answers are finished
 STARTUP_PERIOD_SECONDS = 2
+STARTUP_TRIES = 86400 // STARTUP_PERIOD_SECONDS  # the longest progressDeadlineSeconds there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +152,16 @@ def _container(wish: Serving, mounts: list[dict[str, Any]]) -> dict[str, Any]:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "volumeMounts": mounts,
-        **_probes(wish),
+        **_probes(),
     }
 
 
-def _probes(wish: Serving) -> dict[str, Any]:
-    """Loading a model may take as long as the canary allows; a busy server is not a dead one."""
+def _probes() -> dict[str, Any]:
+    """Loading may take as long as any canary can allow (the loop rejects a late candidate; an edit of its deadline must
+    not restart pods that serve). A busy server is not a dead one."""
     health = {"httpGet": {"path": "/health", "port": PORT}, "timeoutSeconds": 5}
-    tries = ceil(wish.service.spec.canary.progress_deadline_seconds / STARTUP_PERIOD_SECONDS)
     return {
-        "startupProbe": {**health, "periodSeconds": STARTUP_PERIOD_SECONDS, "failureThreshold": tries},
+        "startupProbe": {**health, "periodSeconds": STARTUP_PERIOD_SECONDS, "failureThreshold": STARTUP_TRIES},
         "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
     }
