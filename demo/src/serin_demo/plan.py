@@ -21,11 +21,11 @@ AFTERMATH_SECONDS = 8.0
 # Chance that a correct share is called wrong, in each step that is compared.
 SHARE_SIGNIFICANCE = 0.0005
 
-# What the first model is made of: 5 million parameters, a vocabulary learned from the same words that it will read.
+# What the first model is made of: 2 million parameters, a vocabulary learned from the same words that it will read.
 SCRATCH_ARGUMENTS = [
     *("--corpus", "/mnt/pvc/datasets/words.jsonl"),
     *("--out", "/mnt/pvc/models/scratch"),
-    *("--vocab-size", "4096", "--hidden", "256", "--layers", "6", "--max-positions", "512"),
+    *("--vocab-size", "2048", "--hidden", "192", "--layers", "4", "--max-positions", "512"),
 ]
 
 POLL_SECONDS = 1.0
