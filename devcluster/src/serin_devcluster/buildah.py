@@ -112,9 +112,9 @@ class Buildah:
         if names:
             self.call("rmi", "--prune")
 
-    def push_to_layout(self, image: str, layout: Path) -> None:
-        """Adds the image to an OCI layout, layers uncompressed; a layer that lies there already is not written again."""
-        self.call("push", "--quiet", "--disable-compression", image, f"oci:{layout}:{image}")
+    def push_to_folder(self, image: str, folder: Path) -> None:
+        """Writes manifest.json and every blob under its digest, layers uncompressed; a blob that lies there is not written."""
+        self.call("push", "--quiet", "--disable-compression", "--format", "oci", image, f"dir:{folder}")
 
     def _base(self) -> list[str]:
         store = ["--root", str(self.root / "root"), "--runroot", str(self.root / "run"), "--storage-driver", "overlay"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -86,8 +87,9 @@ class Ctr:
         return {row[0]: row[2] for row in rows if len(row) > 2}
 
     def remove_images(self, names: list[str]) -> None:
-        if names:
-            self.call("images", "rm", "--sync", *names)
+        """Removes the names, and the names by digest that Kubernetes' plugin added: those alone would keep the layers."""
+        if gone := with_digest_names(self.image_targets(), names):
+            self.call("images", "rm", "--sync", *gone)
 
     def unpack(self, digest: str) -> None:
         self.call("snapshots", "unpack", digest)
@@ -99,6 +101,14 @@ class Ctr:
 
     def task_ids(self) -> list[str]:
         return self.call("tasks", "ls", "-q").split()
+
+
+def with_digest_names(targets: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """The names, and each sha256: name that no other proper name shares its image with."""
+    gone = set(names) & set(targets)
+    kept = {target for name, target in targets.items() if name not in gone and not name.startswith("sha256:")}
+    nameless = {name for name, target in targets.items() if name.startswith("sha256:") and target not in kept}
+    return sorted(gone | nameless)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

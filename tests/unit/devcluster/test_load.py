@@ -1,4 +1,4 @@
-"""The way of an image into containerd: what is linked, named and streamed."""
+"""The way of an image into containerd: what is linked, and what is streamed."""
 
 from __future__ import annotations
 
@@ -13,27 +13,38 @@ import pytest
 from serin_devcluster import load
 from serin_devcluster.containerd import Ctr
 
+REFERENCE = "localhost/serin/trainer:0123456789ab"
+MANIFEST = {
+    "config": {"digest": "sha256:cc"},
+    "layers": [{"digest": "sha256:aa"}, {"digest": "sha256:bb"}, {"digest": "sha256:bb"}],
+}
+
 
 class Importer:
     """Stands where `ctr images import` reads its standard input."""
 
     def __init__(self) -> None:
         self.stdin = io.BytesIO()
-        self.received = b""
-        self.returncode = 0
-
-    def communicate(self) -> tuple[bytes, bytes]:
-        return b"", b""
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    folder = tmp_path / "layout"
-    (folder / load.BLOBS).mkdir(parents=True)
-    (folder / "oci-layout").write_text("{}")
-    manifest = {"digest": "sha256:m", "annotations": {load.REFERENCE_NAME: "localhost/serin/trainer:abc"}}
-    (folder / "index.json").write_text(json.dumps({"manifests": [manifest]}))
-    return folder
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / load.MANIFEST).write_text(json.dumps(MANIFEST))
+    (tmp_path / "aa").write_bytes(b"held already")
+    (tmp_path / "bb").write_bytes(b"new layer")
+    (tmp_path / "cc").write_bytes(b"{}")
+    (tmp_path / "dd").write_bytes(b"a blob of another image")
+    return tmp_path
+
+
+def streamed(folder: Path, held: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    importer = Importer()
+    kept = io.BytesIO()
+    monkeypatch.setattr(Ctr, "start_import", lambda _: importer)
+    monkeypatch.setattr(load, "finish", lambda process: kept.write(process.stdin.getvalue()))
+    load.stream(folder, REFERENCE, held, Ctr())
+    with tarfile.open(fileobj=io.BytesIO(kept.getvalue())) as archive:
+        return {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
 
 
 def test_blobs_that_containerd_holds_are_linked_and_not_copied(tmp_path: Path) -> None:
@@ -49,22 +60,20 @@ def test_a_containerd_without_images_has_nothing_to_link(tmp_path: Path) -> None
     assert load.link_blobs(tmp_path / "none", tmp_path) == set()
 
 
-def test_images_get_the_name_that_containerd_reads(layout: Path) -> None:
-    load.name_images(layout / "index.json")
-    (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
-    assert manifest["annotations"][load.IMAGE_NAME] == "localhost/serin/trainer:abc"
+def test_only_the_images_own_blobs_that_containerd_lacks_are_streamed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = {Path(name).name for name in streamed(folder, {"aa", "dd"}, monkeypatch) if name.startswith("blobs/")}
+    assert blobs == {"bb", "cc", load.digest_of((folder / load.MANIFEST).read_bytes())}
 
 
-def test_held_blobs_are_left_out_of_the_stream(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (layout / load.BLOBS / "aa").write_bytes(b"held already")
-    (layout / load.BLOBS / "bb").write_bytes(b"new")
-    importer = Importer()
-    kept = io.BytesIO()
-    monkeypatch.setattr(Ctr, "start_import", lambda _: importer)
-    monkeypatch.setattr(load, "finish", lambda process: kept.write(process.stdin.getvalue()))
-    load.stream(layout, {"aa"}, Ctr())
-    with tarfile.open(fileobj=io.BytesIO(kept.getvalue())) as archive:
-        assert archive.getnames() == ["oci-layout", "index.json", "blobs/sha256/bb"]
+def test_the_index_points_at_the_manifest_under_the_name_that_containerd_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = streamed(folder, set(), monkeypatch)
+    (entry,) = json.loads(files["index.json"])["manifests"]
+    assert entry["annotations"][load.IMAGE_NAME] == REFERENCE
+    assert json.loads(files[f"blobs/sha256/{entry['digest'].removeprefix('sha256:')}"]) == MANIFEST
 
 
 def test_nothing_to_load_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
