@@ -64,6 +64,17 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one_and_skips_a_damage
     assert result["output"]["trainLossFirst"] == full_run[1]["output"]["trainLossFirst"]
 
 
+def test_an_attempt_that_only_lacks_its_result_does_no_step_again(
+    claims: Any, prepared: dict[str, Any], full_run: Any
+) -> None:
+    config = claims.train_config(prepared, key="4f00b8", output="pvc://artifacts/train-done", attempt=2)
+    shutil.copytree(claims.path(full_run[0]["output"]), claims.path(config["output"]))
+    result = claims.run(config)
+    assert result["output"]["resumedFromStep"] == 8
+    for field in ("steps", "trainLossFirst", "trainLossLast", "evalLoss", "tokens"):
+        assert result["output"][field] == pytest.approx(full_run[1]["output"][field])
+
+
 def test_being_asked_to_stop_saves_first_and_costs_no_step(claims: Any, prepared: dict[str, Any]) -> None:
     config = claims.train_config(
         prepared,

@@ -92,6 +92,11 @@ def _from_hub(uri: str) -> Path:
         # its type.
         raise DataError(
             "ModelUnreachable",
-            f"the model {match['name']} could not be fetched from the hub ({type(error).__name__}: {str(error)[:200]})",
+            f"the model {match['name']} could not be fetched from the hub ({_first_line(error)})",
             "check that pods can reach the hub (network policy, proxy), or copy the model to a claim and use pvc://",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
