@@ -116,6 +116,7 @@ def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 stderr=subprocess.STDOUT,
                 env={
                     **os.environ,
+                    "OMP_NUM_THREADS": "1",
                     "PYTHONPATH": os.pathsep.join(sys.path),
                     "SERIN_PVC_ROOT": str(models.root),
                     "SERIN_RESULT_PATH": str(folder / "termination-log"),
