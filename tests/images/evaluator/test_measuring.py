@@ -1,14 +1,13 @@
 """What is measured in batches is what one would measure one by one."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from serin_evaluator.generation import Limits, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
-from serin_evaluator.metrics import Pair, rouge_l
+from serin_evaluator.metrics import Pair
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 
@@ -97,19 +96,3 @@ def test_progress_is_told(model: Any) -> None:
     measure_likelihood(model, {index: Pair((1,), (2,)) for index in range(70)}, told.append)
 
     assert told == [32, 64, 70]
-
-
-@pytest.fixture(scope="module")
-def published_rouge_l() -> Callable[[str, str], float]:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rougeL"])
-    return lambda text, answer: scorer.score(answer, text)["rougeL"].fmeasure
-
-
-def test_rouge_l_agrees_with_the_published_package(published_rouge_l: Callable[[str, str], float]) -> None:
-    chance = random.Random(11)
-    words = ["the", "Pod", "pod's", "a-b", "node", "IP", "é", "10.0.0.1", ",", "—", "Spec", "spec"]
-    for _ in range(300):
-        text, answer = (" ".join(chance.choices(words, k=chance.randint(0, 25))) for _ in range(2))
-        assert rouge_l(text, answer) == pytest.approx(published_rouge_l(text, answer)), (text, answer)

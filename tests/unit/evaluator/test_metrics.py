@@ -1,5 +1,9 @@
 """Metrics on examples whose scores can be told by hand."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from serin_evaluator.config import Metric
@@ -11,6 +15,8 @@ from serin_evaluator.metrics import (
     likelihood_sample,
     rouge_l,
 )
+
+PUBLISHED = Path(__file__).parents[2] / "golden" / "evaluator" / "rouge_l.json"
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,12 @@ from serin_evaluator.metrics import (
 )
 def test_rouge_l(text: str, answer: str, score: float) -> None:
     assert rouge_l(text, answer) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("case", json.loads(PUBLISHED.read_text()), ids=lambda case: case["text"][:20])
+def test_rouge_l_agrees_with_the_published_package(case: dict[str, Any]) -> None:
+    """The file holds what rouge-score 0.1.2 gives: RougeScorer(["rougeL"]).score(answer, text)["rougeL"].fmeasure."""
+    assert rouge_l(case["text"], case["answer"]) == pytest.approx(case["score"])
 
 
 def test_exact_match_looks_at_all_but_the_white_space_around() -> None:
