@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 # Every object has these, always with the same sentences: they would teach (and measure) nothing.
 _BOILERPLATE = frozenset({"apiVersion", "kind", "managedFields"})
 # From a kind down to the fields that people ask for (`spec.template.spec` of Deployment), not to the last leaf.
-_REFERENCE_DEPTH = 5
+_REFERENCE_DEPTH = 6
 # Deep enough for custom resources, whose nested objects are written inline, and an end for anything recursive.
 _INLINE_DEPTH = 5
 
