@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from serin_devcluster import addons, disk, gobuild, shell, status, teardown
+from serin_devcluster import addons, disk, gobuild, scratch, shell, status, teardown
 from serin_devcluster.baseline import Baseline
 from serin_devcluster.errors import DevclusterError
 from serin_devcluster.graph import Runner, Task, clock_face, needed_for
@@ -133,7 +133,7 @@ CHANGES_THINGS = {"up", "down", "images", "tools"}
 
 
 def run_tasks(table: Sequence[Task], paths: Paths) -> None:
-    shutil.rmtree(paths.scratch, ignore_errors=True)  # half-made things of a run that was interrupted
+    scratch.clean(paths)
     try:
         Runner(table).run()
     except BaseException:

@@ -9,6 +9,7 @@ from pathlib import Path
 from serin_devcluster.buildah import Buildah
 from serin_devcluster.keys import key_of
 from serin_devcluster.paths import Paths
+from serin_devcluster.scratch import unfinished
 from serin_devcluster.shell import run
 
 SUITE = "bookworm"
@@ -39,14 +40,13 @@ def build_debian(image: str, paths: Paths, buildah: Buildah) -> None:
     """Tags the tree with our keyed name and with the public name that the Dockerfiles default to."""
     tree = paths.rootfs / debian_key()
     if not tree.exists():
-        unfinished = paths.scratch / "debian-rootfs"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        place = unfinished(paths, "debian-rootfs")
+        place.mkdir()
         log = paths.cache / "log" / "debootstrap.log"
-        run(["debootstrap", "--variant=minbase", SUITE, unfinished, mirror()], log=log)
-        slim(unfinished)
+        run(["debootstrap", "--variant=minbase", SUITE, place, mirror()], log=log)
+        slim(place)
         paths.rootfs.mkdir(parents=True, exist_ok=True)
-        unfinished.rename(tree)
+        place.rename(tree)
     buildah.commit_tree(tree, [image, PUBLIC_NAME], ["--cmd", "/bin/bash", "--env", f"PATH={SEARCH_PATH}"])
     shutil.rmtree(paths.rootfs)  # the image's layer is the copy that is kept
 

@@ -6,7 +6,6 @@ What is not its business: which tools the cluster needs and when; see graph.py a
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from serin_devcluster.errors import DevclusterError
 from serin_devcluster.keys import file_parts, key_of
 from serin_devcluster.paths import GO_MODULES, Paths
+from serin_devcluster.scratch import unfinished
 from serin_devcluster.shell import run
 
 KUBERNETES_VERSION = "v1.34.4"
@@ -116,12 +116,11 @@ def build(tool: GoTool, paths: Paths) -> None:
     target = tool.folder(paths)
     if tool.is_built(paths):
         return
-    unfinished = paths.scratch / f"{target.name}.{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    place = unfinished(paths, target.name)
+    place.mkdir()
     flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", *tool.tag_flags, "-ldflags", tool.linker_flags]
     # The package's folder names the program when several are built at once; one alone is named by us (etcd is "v3").
-    output = f"{unfinished}/" if len(tool.programs) > 1 else str(unfinished / next(iter(tool.programs)))
+    output = f"{place}/" if len(tool.programs) > 1 else str(place / next(iter(tool.programs)))
     log = paths.cache / "log" / f"build-{tool.name}.log"
     run(
         ["nice", "-n", "5", go(), "build", *flags, "-o", output, *tool.programs.values()],
@@ -131,7 +130,7 @@ def build(tool: GoTool, paths: Paths) -> None:
     )
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.rename(target)
+    place.rename(target)
     drop_other_versions(tool, paths)
 
 

@@ -6,7 +6,6 @@ table names, so a file that is not part of the key cannot be part of the image.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from serin_devcluster.debian import build_debian, debian_key
 from serin_devcluster.gobuild import OWNERS, find_program
 from serin_devcluster.keys import file_parts, key_of
 from serin_devcluster.paths import CHECKOUT, Paths
+from serin_devcluster.scratch import unfinished
 
 REPOSITORY = "localhost/serin"
 PYTHON_PACKAGE = ("Dockerfile", "pyproject.toml", "uv.lock", "src/**/*")
@@ -118,8 +118,7 @@ class Catalog:
 
 def stage(image: Image, paths: Paths) -> Path:
     """A folder with just the inputs and programs."""
-    context = paths.scratch / f"context-{image.name}.{os.getpid()}"
-    shutil.rmtree(context, ignore_errors=True)
+    context = unfinished(paths, f"context-{image.name}")
     for source in sorted({path for pattern in image.inputs for path in image.folder.glob(pattern) if path.is_file()}):
         if "__pycache__" not in source.parts:
             place(source, context / source.relative_to(image.folder))

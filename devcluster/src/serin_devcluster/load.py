@@ -1,14 +1,13 @@
 """Brings built images from buildah's store into containerd without multiplying copies.
 
-The folder on the way holds only what containerd lacks: blobs it already has are hard links to its own, so buildah skips
-them, and they are left out of the stream. So a change of code moves kilobytes, not the torch stack below it. The folder
-is gone before containerd unpacks.
+The layout on the way holds only what containerd lacks: blobs it already has are hard links to its own, so they are not
+written again, and are left out of the stream. So a change of code moves kilobytes, not the torch stack below it. The
+layout is gone before containerd unpacks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -21,10 +20,9 @@ from typing import Any
 from serin_devcluster.buildah import Buildah
 from serin_devcluster.containerd import Ctr, finish
 from serin_devcluster.paths import Paths
+from serin_devcluster.scratch import unfinished
 
 BLOBS = Path("blobs") / "sha256"
-MANIFEST = "manifest.json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_NAME = "io.containerd.image.name"
 
 
@@ -36,15 +34,14 @@ def missing_images(wanted: Mapping[str, str], ctr: Ctr) -> list[str]:
 def load(references: list[str], paths: Paths, buildah: Buildah, ctr: Ctr) -> None:
     """Imports the images, then unpacks them, so that the first pod does not wait for it."""
     for reference in references:
-        folder = paths.scratch / f"image.{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        layout = unfinished(paths, "layout")
+        (layout / BLOBS).mkdir(parents=True)
         try:
-            held = link_blobs(content_store(paths), folder)
-            buildah.push_to_folder(reference, folder)
-            stream(folder, reference, held, ctr)
+            held = link_blobs(content_store(paths), layout / BLOBS)
+            buildah.copy_to_layout(reference, layout)
+            stream(layout, reference, held, ctr)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(layout, ignore_errors=True)
         ctr.unpack(ctr.image_targets()[reference])
 
 
@@ -63,43 +60,38 @@ def link_blobs(store: Path, target: Path) -> set[str]:
     return held
 
 
-def stream(folder: Path, reference: str, held: set[str], ctr: Ctr) -> None:
-    """Sends the image as an OCI archive. Its manifest always goes along: the index points at it."""
-    manifest = (folder / MANIFEST).read_bytes()
+def stream(layout: Path, reference: str, held: set[str], ctr: Ctr) -> None:
+    """Sends the image as an OCI archive, without the blobs that are held."""
+    index = named(json.loads((layout / "index.json").read_text()), reference)
+    manifest = digest_of(index["manifests"][0])
     importing = ctr.start_import()
     assert importing.stdin is not None
     with (
         contextlib.suppress(BrokenPipeError),
         tarfile.open(fileobj=importing.stdin, mode="w|", bufsize=1 << 20) as archive,
     ):
-        add_bytes(archive, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
-        for name in blobs_of(json.loads(manifest)):
+        add_bytes(archive, "oci-layout", (layout / "oci-layout").read_bytes())
+        for name in [manifest, *blobs_of(json.loads((layout / BLOBS / manifest).read_text()))]:
             if name not in held:
-                archive.add(folder / name, str(BLOBS / name))
-        add_bytes(archive, str(BLOBS / digest_of(manifest)), manifest)
-        add_bytes(archive, "index.json", json.dumps(index_of(manifest, reference)).encode())
+                archive.add(layout / BLOBS / name, str(BLOBS / name))
+        add_bytes(archive, "index.json", json.dumps(index).encode())
     finish(importing)
 
 
+def named(index: dict[str, Any], reference: str) -> dict[str, Any]:
+    """The index with the name where containerd looks for it, in an annotation of its own."""
+    (entry,) = index["manifests"]
+    return {**index, "manifests": [{**entry, "annotations": {IMAGE_NAME: reference}}]}
+
+
 def blobs_of(manifest: Mapping[str, Any]) -> list[str]:
-    """The digests, without their algorithm, of the configuration and the layers."""
-    parts = [manifest["config"], *manifest["layers"]]
-    return list(dict.fromkeys(part["digest"].partition(":")[2] for part in parts))
+    """The configuration and the layers, each once."""
+    return list(dict.fromkeys(digest_of(part) for part in (manifest["config"], *manifest["layers"])))
 
 
-def index_of(manifest: bytes, reference: str) -> dict[str, Any]:
-    """containerd takes the image's name from an annotation of its own."""
-    entry = {
-        "mediaType": MANIFEST_TYPE,
-        "digest": f"sha256:{digest_of(manifest)}",
-        "size": len(manifest),
-        "annotations": {IMAGE_NAME: reference},
-    }
-    return {"schemaVersion": 2, "manifests": [entry]}
-
-
-def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def digest_of(descriptor: Mapping[str, Any]) -> str:
+    """A blob's file name: its digest without the algorithm."""
+    return descriptor["digest"].partition(":")[2]
 
 
 def add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -17,6 +17,7 @@ PACKAGES = {
     "runc": "starts each of them",
     "containernetworking-plugins": "gives pods their network",
     "buildah": "builds the images",
+    "skopeo": "copies them out of buildah's store",
     "golang-github-containers-common": "buildah's defaults",
     "debootstrap": "makes the Debian base image",
     "nftables": "kube-proxy writes Services as nftables rules",

@@ -6,7 +6,6 @@ The order in the table is the order of preference when several tasks could start
 from __future__ import annotations
 
 import json
-import shutil
 from functools import cached_property, partial
 
 from serin_devcluster import addons, disk, gobuild, load
@@ -171,4 +170,3 @@ class Tasks:
         built, loaded = self._outdated()
         self.ctr.remove_images(loaded)
         self.buildah.remove(built)
-        shutil.rmtree(self.paths.scratch, ignore_errors=True)

@@ -28,21 +28,25 @@ class Importer:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / load.MANIFEST).write_text(json.dumps(MANIFEST))
-    (tmp_path / "aa").write_bytes(b"held already")
-    (tmp_path / "bb").write_bytes(b"new layer")
-    (tmp_path / "cc").write_bytes(b"{}")
-    (tmp_path / "dd").write_bytes(b"a blob of another image")
-    return tmp_path
+def layout(tmp_path: Path) -> Path:
+    folder = tmp_path / "layout"
+    (folder / load.BLOBS).mkdir(parents=True)
+    blobs = {"mm": json.dumps(MANIFEST), "aa": "held already", "bb": "new layer", "cc": "{}", "dd": "of another image"}
+    for name, text in blobs.items():
+        (folder / load.BLOBS / name).write_text(text)
+    (folder / "oci-layout").write_text("{}")
+    (folder / "index.json").write_text(
+        json.dumps({"schemaVersion": 2, "manifests": [{"digest": "sha256:mm", "size": 1}]})
+    )
+    return folder
 
 
-def streamed(folder: Path, held: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def streamed(layout: Path, held: set[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     importer = Importer()
     kept = io.BytesIO()
     monkeypatch.setattr(Ctr, "start_import", lambda _: importer)
     monkeypatch.setattr(load, "finish", lambda process: kept.write(process.stdin.getvalue()))
-    load.stream(folder, REFERENCE, held, Ctr())
+    load.stream(layout, REFERENCE, held, Ctr())
     with tarfile.open(fileobj=io.BytesIO(kept.getvalue())) as archive:
         return {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
 
@@ -61,19 +65,19 @@ def test_a_containerd_without_images_has_nothing_to_link(tmp_path: Path) -> None
 
 
 def test_only_the_images_own_blobs_that_containerd_lacks_are_streamed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    layout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blobs = {Path(name).name for name in streamed(folder, {"aa", "dd"}, monkeypatch) if name.startswith("blobs/")}
-    assert blobs == {"bb", "cc", load.digest_of((folder / load.MANIFEST).read_bytes())}
+    blobs = {Path(name).name for name in streamed(layout, {"aa", "dd"}, monkeypatch) if name.startswith("blobs/")}
+    assert blobs == {"mm", "bb", "cc"}
 
 
 def test_the_index_points_at_the_manifest_under_the_name_that_containerd_reads(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    layout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = streamed(folder, set(), monkeypatch)
+    files = streamed(layout, set(), monkeypatch)
     (entry,) = json.loads(files["index.json"])["manifests"]
+    assert entry["digest"] == "sha256:mm"
     assert entry["annotations"][load.IMAGE_NAME] == REFERENCE
-    assert json.loads(files[f"blobs/sha256/{entry['digest'].removeprefix('sha256:')}"]) == MANIFEST
 
 
 def test_nothing_to_load_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
