@@ -10,7 +10,8 @@ from pathlib import Path
 from serin_evaluator.config import EvaluateConfig, load
 from serin_evaluator.errors import StageError
 from serin_evaluator.evaluate import evaluate
-from serin_evaluator.result import Result, report
+from serin_evaluator.result import Result, report, write_atomically
+from serin_evaluator.uris import local_path
 
 log = logging.getLogger("serin_evaluator")
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Unexpected", f"{type(error).__name__}: {error}", "See the pod's log for the traceback."
         )
         result, code = _failed(config, unforeseen), unforeseen.exit_code
+    if code and config:
+        _leave_beside_output(config, result)
     report(result)
     log.info("outcome=%s reason=%s %s", result.outcome, result.reason, result.message)
     return code
@@ -48,6 +51,14 @@ def _failed(config: EvaluateConfig | None, error: StageError) -> Result:
         message=error.message,
         advice=error.advice,
     )
+
+
+def _leave_beside_output(config: EvaluateConfig, result: Result) -> None:
+    """Best effort: the failure may be that very volume, and the termination message still tells."""
+    try:
+        write_atomically(local_path(config.output) / "result.json", result.encoded())
+    except (OSError, StageError) as error:
+        log.warning("result.json cannot be written beside the output: %s", error)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from serin_server.app import Service, build
 log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 3660
 """Longer than Envoy keeps an idle connection (an hour): the side that sends requests must be the one to close."""
-FINISH_SECONDS = 20
+FINISH_SECONDS = 50
+"""For answers that were begun; within the grace period of the pod, which is 60 s after its preStop hook."""
 
 
 def serve(service: Service) -> None:

@@ -181,3 +181,15 @@ def test_a_chat_row_needs_a_chat_template(evaluate: Evaluate, volumes: Any) -> N
     code, result = evaluate(volumes.config(key="b2", output="pvc://artifacts/ml/evaluate-b2", suites=suites))
 
     assert (code, result["reason"]) == (65, "ChatTemplateMissing")
+    beside = volumes.root / "artifacts" / "ml" / "evaluate-b2" / "result.json"
+    assert json.loads(beside.read_text()) == result
+
+
+def test_a_failure_is_tried_anew_once_its_cause_is_gone(evaluate: Evaluate, volumes: Any) -> None:
+    suites = [suite_document(dataset={"uri": "pvc://datasets/late.jsonl"})]
+    config = volumes.config(key="b3", output="pvc://artifacts/ml/evaluate-b3", suites=suites)
+    assert evaluate(config)[1]["reason"] == "DatasetNotFound"
+
+    shutil.copy(volumes.root / "datasets" / "heldout.jsonl", volumes.root / "datasets" / "late.jsonl")
+
+    assert evaluate(config)[1]["outcome"] == "Succeeded"

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serin_evaluator.errors import DataError
 from serin_evaluator.prompts import Prompts
 from serin_evaluator.suites import parse_row
+from serin_server.errors import RequestError
 from serin_server.model import ServedModel, load
+from serin_trainer.errors import DataError as TrainingDataError
 from serin_trainer.rows import parse
 from serin_trainer.tokens import Encoder
 from support.tiny_model import write_model
@@ -45,7 +48,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_a_rows_prompt_is_the_same_everywhere(served: Any, row: dict[str, Any]) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(Path(served.folder))
     if "messages" in row and not tokenizer.chat_template:
-        pytest.skip("messages need a chat template")
+        _refused_everywhere(served, row, tokenizer)
+        return
     trained = Encoder(tokenizer, "EndOfSequence", 512).encode(parse(json.dumps(row), "row:1"))
     learned_from = trained.counts.index(True) if "messages" not in row else _last_answer(trained.counts)
     prompts, example = Prompts(tokenizer, "pvc://models/tiny"), parse_row(1, row)
@@ -57,6 +61,16 @@ def test_a_rows_prompt_is_the_same_everywhere(served: Any, row: dict[str, Any]) 
     answer = list(prompts.pair(example).answer)
     assert trained.ids[learned_from : learned_from + len(answer)] == answer
     assert tokenizer.decode(answer) == example.answer
+
+
+def _refused_everywhere(served: ServedModel, row: dict[str, Any], tokenizer: Any) -> None:
+    """Messages need a chat template."""
+    with pytest.raises(TrainingDataError):
+        Encoder(tokenizer, "EndOfSequence", 512).encode(parse(json.dumps(row), "row:1"))
+    with pytest.raises(DataError):
+        Prompts(tokenizer, "pvc://models/tiny").prompt(parse_row(1, row))
+    with pytest.raises(RequestError):
+        served.chat(row["messages"][:-1])
 
 
 def _last_answer(counts: list[bool]) -> int:
