@@ -57,7 +57,7 @@ async def _work(configured: Settings, cluster: Cluster, leadership: Leadership) 
         reconciler = Reconciler(cluster, executor, sources, client, configured)
         parts = {
             asyncio.create_task(leadership.keep(), name="the lease"),
-            asyncio.create_task(handlers.watch(registry), name="the watches"),
+            asyncio.create_task(handlers.watch(registry, leadership.me), name="the watches"),
             asyncio.create_task(queue.run(reconciler.look), name="the queue"),
         }
         try:

@@ -6,7 +6,7 @@ async, since kopf runs plain functions in threads, where the queue must not be t
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -122,6 +122,7 @@ async def _login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionIn
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
 
-async def watch(registry: kopf.OperatorRegistry) -> None:
-    """Run kopf until it ends; it should not."""
-    await kopf.operator(registry=registry, settings=settings(), standalone=True, clusterwide=True)
+async def watch(registry: kopf.OperatorRegistry, me: str) -> None:
+    """Run kopf until it ends; it should not. Told who it is, since a pod's user has no name that it could look up."""
+    identity = cast("Any", me)
+    await kopf.operator(registry=registry, settings=settings(), identity=identity, standalone=True, clusterwide=True)
