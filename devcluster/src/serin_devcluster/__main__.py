@@ -28,7 +28,7 @@ def up(tasks: Tasks, arguments: argparse.Namespace) -> int:
     tasks.check_disk()
     began = time.monotonic()
     table = tasks.up()
-    run_tasks(needed_for(table, ["ready"]) if arguments.bare else table, tasks.paths)
+    run_tasks(needed_for(table, ["ready"]) if arguments.bare else table, tasks)
     tasks.write_references()
     print(f"\nThe cluster is up after {clock_face(time.monotonic() - began)}.")
     print(f"  export KUBECONFIG={tasks.paths.kubeconfig}")
@@ -72,7 +72,7 @@ def images(tasks: Tasks, arguments: argparse.Namespace) -> int:
         raise DevclusterError(
             f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(tasks.catalog.references)}"
         )
-    run_tasks(needed_for(tasks.build(), [f"image-{name}" for name in wanted]), tasks.paths)
+    run_tasks(needed_for(tasks.build(), [f"image-{name}" for name in wanted]), tasks)
     print(describe({name: tasks.catalog.references[name] for name in wanted}))
     return 0
 
@@ -82,7 +82,7 @@ def tools(tasks: Tasks, arguments: argparse.Namespace) -> int:
     if not arguments.where:
         tasks.check_disk()
         wanted = arguments.only or [tool.name for tool in gobuild.TOOLS]
-        run_tasks(needed_for(tasks.tools(), [f"tool-{name}" for name in wanted]), tasks.paths)
+        run_tasks(needed_for(tasks.tools(), [f"tool-{name}" for name in wanted]), tasks)
     print(
         json.dumps(
             {program: str(tool.program(tasks.paths, program)) for program, tool in gobuild.OWNERS.items()}, indent=2
@@ -132,8 +132,9 @@ COMMANDS: dict[str, Callable[[Tasks, argparse.Namespace], int]] = {
 CHANGES_THINGS = {"up", "down", "images", "tools"}
 
 
-def run_tasks(table: Sequence[Task], paths: Paths) -> None:
-    scratch.clean(paths)
+def run_tasks(table: Sequence[Task], tasks: Tasks) -> None:
+    scratch.clean(tasks.paths)
+    tasks.buildah.remove_abandoned()
     try:
         Runner(table).run()
     except BaseException:

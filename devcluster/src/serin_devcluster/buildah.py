@@ -30,6 +30,8 @@ MOUNTED_FILES = {
 # Their values are places on this machine, which mean nothing inside.
 PLACES = {"PIP_FIND_LINKS", "PIP_CERT", "PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_TARGET", "PIP_REQUIRE_VIRTUALENV"}
 INDEX_OF_UV = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_HTTP_TIMEOUT")
+BUILD_CONTAINER = re.compile(r"-working-container(-\d+)?$")
+OWNED_CONTAINER = re.compile(r"[a-z-]+\.(\d+)")
 FROM_LINE = re.compile(r"^FROM\s", re.IGNORECASE)
 
 
@@ -56,6 +58,17 @@ def with_arguments(dockerfile: str, names: Sequence[str]) -> str:
         if FROM_LINE.match(line):
             lines += declared
     return "\n".join([*lines, ""])
+
+
+def abandoned(names: Sequence[str]) -> list[str]:
+    """Of the containers' names those that a build left, and those that name a process which is gone."""
+
+    def is_left(name: str) -> bool:
+        if match := OWNED_CONTAINER.fullmatch(name):
+            return not Path("/proc", match.group(1)).exists()
+        return BUILD_CONTAINER.search(name) is not None
+
+    return [name for name in names if is_left(name)]
 
 
 class Buildah:
@@ -112,6 +125,13 @@ class Buildah:
             succeeds(self.command("rmi", name), env=self.environment())
         if names:
             succeeds(self.command("rmi", "--prune"), env=self.environment())
+
+    def remove_abandoned(self) -> None:
+        """Containers of builds and tests that were killed; each may hold gigabytes. No build of ours may be running."""
+        if self.root.exists() and shutil.which("buildah"):
+            listed = json.loads(self.call("containers", "--json") or "[]") or []
+            for name in abandoned([one["containername"] for one in listed]):
+                self.call("rm", name)
 
     def copy_to_layout(self, image: str, layout: Path) -> None:
         """Writes an OCI layout, layers as they are; a blob that lies there already is not written. buildah's own push

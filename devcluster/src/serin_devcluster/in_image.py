@@ -43,7 +43,7 @@ def run_pytest(paths: Paths, name: str, arguments: list[str]) -> int:
     if not buildah.has(reference):
         raise DevclusterError(f"the image {name} is not built in its present state; run `make images ONLY={name}`")
     tools = test_tools(paths)
-    container = buildah.call("from", "--pull-never", reference).strip()
+    container = buildah.call("from", "--pull-never", "--name", f"in-image.{os.getpid()}", reference).strip()
     try:
         mounts = ["--volume", f"{CHECKOUT}:{CHECKOUT_INSIDE}:ro", "--volume", f"{tools}:{TOOLS_INSIDE}:ro"]
         python = ["env", f"PYTHONPATH={TOOLS_INSIDE}", "python", "-m", "pytest", "-p", "no:cacheprovider"]

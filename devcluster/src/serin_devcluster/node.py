@@ -200,6 +200,20 @@ class Node:
         kubelet.start()
         self._wait(kubelet, self.is_ready)
 
+    def is_booted(self) -> bool:
+        """True when a kubelet runs, whatever else does."""
+        return Daemon("kubelet", (), self.paths.run, self.paths.logs).pid() is not None
+
+    def containerd_runs(self) -> bool:
+        return self.containerd().pid() is not None and Ctr().answers()
+
+    def control_plane_runs(self) -> bool:
+        programs = (self.etcd(), self.apiserver(), self.controllers(), self.scheduler())
+        return all(program.pid() for program in programs) and self.api_is_ready()
+
+    def node_runs(self) -> bool:
+        return bool(self.proxy().pid() and self.kubelet().pid()) and self.is_ready()
+
     def remember_machine(self) -> None:
         """Once for each life of the cluster, before anything is touched."""
         if baseline.Baseline.read(self.baseline_file) is None:

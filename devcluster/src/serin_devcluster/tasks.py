@@ -97,10 +97,29 @@ class Tasks:
         apply = partial(addons.apply, node, self.catalog.references)
         return [
             *self.build(),
-            Task("containerd", "starting containerd", node.start_containerd, Lane.DISK, ("packages",)),
+            Task(
+                "containerd",
+                "starting containerd",
+                node.start_containerd,
+                Lane.DISK,
+                ("packages",),
+                node.containerd_runs,
+            ),
             self._load("infra", fixed),
-            Task("control-plane", "starting etcd and the control plane", node.start_control_plane, needs=control),
-            Task("node", "starting kubelet and kube-proxy", node.start_node, needs=("control-plane", "load-infra")),
+            Task(
+                "control-plane",
+                "starting etcd and the control plane",
+                node.start_control_plane,
+                needs=control,
+                is_done=node.control_plane_runs,
+            ),
+            Task(
+                "node",
+                "starting kubelet and kube-proxy",
+                node.start_node,
+                needs=("control-plane", "load-infra"),
+                is_done=node.node_runs,
+            ),
             Task(
                 "addons", "applying DNS, storage, gateway and Prometheus", apply, needs=("control-plane", "tool-helm")
             ),
@@ -112,7 +131,7 @@ class Tasks:
                 self._prune,
                 Lane.DISK,
                 ("ready", *(f"load-{name}" for name in product)),
-                is_done=self._nothing_outdated,
+                is_done=partial(self._nothing_to_prune, node.is_booted()),
             ),
         ]
 
@@ -163,8 +182,9 @@ class Tasks:
     def _outdated(self) -> tuple[list[str], list[str]]:
         return self.catalog.outdated(self.buildah.images()), self.catalog.outdated(sorted(self.ctr.image_names()))
 
-    def _nothing_outdated(self) -> bool:
-        return not any(self._outdated())
+    def _nothing_to_prune(self, was_booted: bool) -> bool:
+        """On a cluster that runs already, pods and jobs to come may still name the older images."""
+        return was_booted or not any(self._outdated())
 
     def _prune(self) -> None:
         built, loaded = self._outdated()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from serin_devcluster import images
-from serin_devcluster.buildah import MOUNTED_FILES, passed_arguments, pip_settings, with_arguments
+from serin_devcluster.buildah import MOUNTED_FILES, abandoned, passed_arguments, pip_settings, with_arguments
 from serin_devcluster.images import Catalog, Image, stage
 from serin_devcluster.paths import Paths
 
@@ -97,3 +98,9 @@ def test_an_address_with_a_password_does_not_become_a_build_argument() -> None:
     passed = passed_arguments({"UV_DEFAULT_INDEX": "https://user:secret@pip.example.com", "UV_HTTP_TIMEOUT": "60"})
     assert "UV_DEFAULT_INDEX" not in passed
     assert passed["UV_HTTP_TIMEOUT"] == "60"
+
+
+def test_containers_of_killed_builds_and_tests_are_abandoned_and_those_of_living_ones_are_not() -> None:
+    mine, dead = f"in-image.{os.getpid()}", f"in-image.{2**22 + 1}"
+    names = ["base-working-container-1", "06dc65d0ef3c-working-container", mine, dead, "somebody's"]
+    assert abandoned(names) == ["base-working-container-1", "06dc65d0ef3c-working-container", dead]
