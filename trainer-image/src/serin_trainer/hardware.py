@@ -13,6 +13,8 @@ def settle(processes: int) -> None:
     """Sets what must be set before torch and DeepSpeed are imported."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Nothing is compiled here, but importing DeepSpeed's optimizers would load torch's whole compiler: seconds of a start.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # A progress bar in a pod's log is a line for each redraw.
     os.environ.setdefault("TQDM_DISABLE", "1")
     # Looking for an nvidia device is how DeepSpeed decides as well, but it warns about what is no fault here.
