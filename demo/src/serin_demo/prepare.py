@@ -143,8 +143,23 @@ def install_serin(cluster: Cluster, progress: Progress) -> None:
     settings = [part for name, value in values.items() for part in ("--set-string", f"{name}={value}")]
     # Nobody wants to sit through a minute's wait after mending a file in a demo.
     settings += ["--set", f"prepareRetrySeconds={plan.PREPARE_RETRY_SECONDS}"]
+    release_lock(cluster, progress)
     command = cluster.helm_command("upgrade", "--install", "serin", str(CHART), "--create-namespace", *settings)
     stream([*command, "--wait", "--timeout", "3m"], progress, "the chart could not be installed")
+
+
+def release_lock(cluster: Cluster, progress: Progress) -> None:
+    """An install that was interrupted leaves its release "pending", and Helm then refuses everything.
+
+    The release's record is what is taken away; the CRDs and with them all objects stay, as the chart keeps them.
+    """
+    command = cluster.helm_command("list", "--pending", "--short")
+    pending = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    if "serin" in pending:
+        progress.tell("an earlier installation was interrupted: it is taken back and done again")
+        stream(
+            cluster.helm_command("uninstall", "serin", "--wait"), progress, "the broken release could not be removed"
+        )
 
 
 def stream(command: Sequence[str], progress: Progress, failure: str) -> None:
