@@ -1,5 +1,6 @@
 """What a person sees while the demo runs: which step, since when, what comes next, and never a long silence."""
 
+import re
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ from typing import TextIO
 
 from serin_demo import plan
 
+_NUMBER = re.compile(r"[0-9][0-9.:]*")
 Clock = Callable[[], float]
 
 
@@ -37,11 +39,12 @@ class Progress:
             self._print(f"[{self._elapsed()}] step {self._number} of {len(self._steps)}: {name}  (next: {coming})")
 
     def tell(self, text: str) -> None:
-        """Something happened, or changed."""
+        """Something happened, or changed. Where only a number moved, a line every ten seconds is enough."""
         with self._writing:
-            if text != self._now:
-                self._now = text
+            moved = _NUMBER.sub("", text) != _NUMBER.sub("", self._now)
+            if moved or (text != self._now and self.quiet_for() >= plan.NUMBERS_SECONDS):
                 self._print(f"[{self._elapsed()}]   {text}")
+                self._now = text
 
     def show(self, text: str) -> None:
         """Text as it is, such as a line of another program."""
