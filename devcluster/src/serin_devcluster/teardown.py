@@ -91,9 +91,16 @@ def pod_processes() -> dict[int, str]:
 
 def unmount(paths: Paths) -> None:
     """Deepest first: kubelet's volumes, containers' roots, sandboxes' shared memory, pinned network namespaces."""
-    for point in reversed(our_mounts(paths)):
+    for point in reversed([*image_store_mount(paths), *our_mounts(paths)]):
         if not succeeds(["umount", point]):
             succeeds(["umount", "--lazy", point])
+
+
+def image_store_mount(paths: Paths) -> list[str]:
+    """buildah and skopeo bind their store onto itself. While a build or a test in an image uses it, it has to stay."""
+    store = str(paths.buildah.resolve() / "root" / "overlay")
+    points = [point for point in baseline.mount_points() if point.startswith(store)]
+    return points if set(points) == {store} else []
 
 
 def our_mounts(paths: Paths) -> list[str]:
@@ -201,7 +208,7 @@ def leftovers(paths: Paths, before: Baseline | None) -> list[str]:
 def find_leftovers(paths: Paths, before: Baseline | None) -> Iterator[str]:
     for pid, command in leftover_processes(paths).items():
         yield f"process {pid}: {command[:120]}"
-    for point in our_mounts(paths):
+    for point in [*our_mounts(paths), *image_store_mount(paths)]:
         yield f"mount {point}"
     for device in [*pod_devices(), *([DEVICE] if Path("/sys/class/net", DEVICE).exists() else [])]:
         yield f"network device {device}"
