@@ -196,6 +196,16 @@ def test_a_promoted_revision_makes_the_job_ready_for_kstatus() -> None:
     assert condition(world, "Stalled")["status"] == "False"
 
 
+def test_the_verdict_stays_to_be_read_after_the_promotion_and_when_the_job_is_applied_again() -> None:
+    world = play(World())
+    world.revisions[REVISION]["status"]["rollout"] = {"promotedAt": NOON}
+    play(world)
+    assert world.status["gate"]["verdict"] == "Passed"
+    assert world.status["gate"]["requirements"]
+    again = play(World(revisions=world.revisions))
+    assert again.status["gate"]["verdict"] == "Passed"
+
+
 def test_a_promoted_model_is_not_compared_with_itself() -> None:
     world = play(World(gates={"quality": a_gate(comparedTo="Incumbent", maxRegression="0.01")}))
     world.revisions[REVISION]["status"]["rollout"] = {"promotedAt": NOON}

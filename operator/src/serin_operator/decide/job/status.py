@@ -10,6 +10,7 @@ from serin_operator.api.v1alpha1 import (
     API_VERSION,
     ConditionStatus,
     FineTuneJobStatus,
+    GateStatus,
     Progress,
     StageName,
     StageOutcome,
@@ -114,10 +115,21 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
         conditions=merged(s.job.status.conditions, findings, generation, s.now),
         stages=_journal(s, o),
         progress=_progress(s, o),
-        gate=o.gate,
+        gate=_gate_status(s, o),
         model_digest=o.model_digest,
         revision=o.revision,
     )
+
+
+def _gate_status(s: JobSnapshot, o: Outlook) -> GateStatus | None:
+    """Once a revision's fate is decided it is not judged again, and the verdict that let it in stays to be read."""
+    if o.gate is not None or o.final_revision is None:
+        return o.gate
+    before = s.job.status
+    if before.gate is not None and before.revision == o.revision:
+        return before.gate
+    record = o.final_revision.status.gate
+    return GateStatus(verdict=record.verdict, key="", message=record.message) if record is not None else None
 
 
 def _journal(s: JobSnapshot, o: Outlook) -> list[StageStatus]:
