@@ -103,7 +103,7 @@ class EvaluateConfig(Document):
     @model_validator(mode="after")
     def names_are_unique(self) -> "EvaluateConfig":
         """Two models of one role, or two suites of one name, could not be told apart in the result."""
-        roles = [model.role for model in self.models]
+        roles = [str(model.role) for model in self.models]
         if Role.CANDIDATE not in roles:
             raise ValueError("models has no Candidate, so there is nothing to evaluate")
         for what, names in (("role", roles), ("suite", [suite.name for suite in self.suites])):

@@ -63,7 +63,7 @@ def load(folder: Path, device: str, uri: str) -> LoadedModel:
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:
@@ -72,4 +72,10 @@ def load(folder: Path, device: str, uri: str) -> LoadedModel:
             f"The model {uri} cannot be loaded ({type(error).__name__}: {str(error)[:200]}).",
             "It needs config.json, *.safetensors and tokenizer.json of a causal language model.",
         ) from error
+    if getattr(model, "_is_stateful", False):
+        raise DataError(
+            "ModelNotSupported",
+            f"The model {uri} is a {type(model).__name__}, whose state has no place for padding.",
+            "Use a model with attention and a key-value cache.",
+        )
     return LoadedModel(model.to(device).eval(), tokenizer, uri)

@@ -34,7 +34,7 @@ class _Task:
 
     model: Model
     suite: LoadedSuite
-    kind: type[Likelihood] | type[Generation]
+    kind: type[Any]
     seed: int
 
     def identity(self, device: str) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def measure(model: Model, suites: Sequence[LoadedSuite], cache: ScoreCache, seed
     device = _device()
     found = {suite.suite.name: Measured() for suite in suites}
     missing: list[_Task] = []
+    entry: Entry[Any] | None
     for task in (_Task(model, suite, kind, seed) for suite in suites for kind in _kinds(suite)):
         entry = cache.get(task.identity(device), task.kind)
         if entry is None:
@@ -87,9 +88,10 @@ def _run(loaded: Any, task: _Task) -> Entry[Any]:
     return loaded.generations(task.suite.examples, suite.stop, suite.max_new_tokens, progress)
 
 
-def _kinds(suite: LoadedSuite) -> list[type[Likelihood] | type[Generation]]:
+def _kinds(suite: LoadedSuite) -> list[type[Any]]:
+    """Likelihood, Generation or both."""
     wanted = set(suite.suite.metrics)
-    kinds: list[type[Likelihood] | type[Generation]] = []
+    kinds: list[type[Any]] = []
     if wanted & FROM_LIKELIHOOD:
         kinds.append(Likelihood)
     if wanted - FROM_LIKELIHOOD:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from serin_server.errors import Broken, Busy
 from serin_server.metrics import Metrics
@@ -23,7 +23,7 @@ class Rows(Protocol):
     """What the engine needs of a batch."""
 
     def __len__(self) -> int: ...
-    def admit(self, prompts: Sequence[Sequence[int]], samplers: Sequence[object]) -> list[int]: ...
+    def admit(self, prompts: Sequence[Sequence[int]], samplers: Sequence[Any]) -> list[int]: ...
     def step(self) -> list[int]: ...
     def keep(self, rows: Sequence[int]) -> None: ...
     def clear(self) -> None: ...
@@ -52,7 +52,7 @@ class Request:
     """One request on its way through the engine; `tell` is called from the engine's thread."""
 
     prompt: Sequence[int]
-    sampler: object
+    sampler: Any
     most_tokens: int
     text: TextStream
     tell: Callable[[Event], None]
@@ -135,16 +135,16 @@ class Engine:
         with self._changed:
             room = self._max_running - len(self._running)
             joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+            wanted = [request for request in joining if not request.abandoned]
+            self._running = [*self._running, *wanted]
             self._metrics.waiting.set(len(self._waiting))
-        wanted = [request for request in joining if not request.abandoned]
+            self._metrics.running.set(len(self._running))
         for request in joining:
             if request.abandoned:
                 self._end(request, "abort")
         if not wanted:
             return
         now = time.perf_counter()
-        self._running = self._running + wanted
-        self._metrics.running.set(len(self._running))
         for request in wanted:
             self._metrics.queue_time.observe(now - request.arrived)
             self._metrics.prompt_tokens.inc(len(request.prompt))

@@ -116,7 +116,7 @@ def load(folder: Path, uri: str) -> ServedModel:
 
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:
@@ -125,4 +125,10 @@ def load(folder: Path, uri: str) -> ServedModel:
             f"The model {uri} cannot be loaded ({type(error).__name__}: {str(error)[:200]}).",
             "It needs config.json, *.safetensors and tokenizer.json of a causal language model.",
         ) from error
+    if getattr(model, "_is_stateful", False):
+        raise ModelError(
+            "ModelNotSupported",
+            f"The model {uri} is a {type(model).__name__}, whose state has no place for padding.",
+            "Serve a model with attention and a key-value cache.",
+        )
     return ServedModel(model.eval(), tokenizer)

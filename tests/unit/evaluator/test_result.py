@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_evaluator.config import Metric, Role
 from serin_evaluator.result import LIMIT_BYTES, Difference, Output, Result, Score, finished, write_atomically
@@ -52,6 +52,7 @@ def test_a_usual_result_is_told_whole_and_with_the_contracts_names() -> None:
     assert document["output"]["reportUri"].endswith("report.json")
 
 
+@settings(deadline=None)  # a busy machine is not a slow encoder
 @given(
     scores=st.integers(0, 80),
     comparisons=st.integers(0, 60),

@@ -130,21 +130,6 @@ def test_requests_are_answered_together_and_each_gets_its_own(engine: Engine, ro
     assert one.answer()[0] == "11 12 13 14 "
 
 
-def test_no_more_rows_run_than_allowed(engine: Engine, rows: CountingRows) -> None:
-    rows.may_step.clear()
-    first = [Asked(10), Asked(20)]
-    for asked in first:
-        engine.submit(asked)
-        eventually(lambda: not engine._waiting)
-    waiting = [Asked(30), Asked(40)]
-    for asked in waiting:
-        engine.submit(asked)
-    rows.may_step.set()
-
-    assert [asked.answer()[1] for asked in (*first, *waiting)] == [End("length", 5)] * 4
-    assert rows.widest == 2
-
-
 def test_a_full_queue_refuses_and_says_when_to_come_again(engine: Engine, rows: CountingRows, metrics: Metrics) -> None:
     rows.may_step.clear()
     for start in (10, 20):
@@ -159,7 +144,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(engine: Engine, rows: 
     assert int(caught.value.headers["retry-after"]) >= 1
 
 
-def test_a_burst_that_can_be_answered_at_once_is_not_refused(engine: Engine, rows: CountingRows) -> None:
+def test_a_burst_that_fits_into_batch_and_queue_is_answered_whole_and_no_more_rows_run_than_allowed(
+    engine: Engine, rows: CountingRows
+) -> None:
     rows.may_step.clear()
     burst = [Asked(start) for start in (10, 20, 30, 40)]
     for asked in burst:
@@ -167,6 +154,7 @@ def test_a_burst_that_can_be_answered_at_once_is_not_refused(engine: Engine, row
     rows.may_step.set()
 
     assert [asked.answer()[1] for asked in burst] == [End("length", 5)] * 4
+    assert rows.widest == 2
 
 
 def test_an_abandoned_request_leaves_at_the_next_step(engine: Engine, rows: CountingRows, metrics: Metrics) -> None:

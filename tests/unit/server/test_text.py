@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_server.text import TextStream
 
@@ -23,6 +23,7 @@ def streamed(text: str, stop: Sequence[str] = ()) -> tuple[list[str], TextStream
     return pieces, stream
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_all_pieces_together_are_the_text(text: str) -> None:
     assert "".join(streamed(text)[0]) == text
@@ -65,6 +66,7 @@ def test_the_first_of_several_stop_strings_counts() -> None:
     assert "".join(streamed("abcdef", ["ef", "cd"])[0]) == "ab"
 
 
+@settings(deadline=None)
 @given(st.text("ab", max_size=30), st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3))
 def test_streaming_stops_just_where_looking_at_the_whole_text_would(text: str, stop: list[str]) -> None:
     pieces, stream = streamed(text, stop)
