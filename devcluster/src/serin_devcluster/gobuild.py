@@ -6,6 +6,7 @@ What is not its business: which tools the cluster needs and when; see graph.py a
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -144,9 +145,9 @@ def drop_other_versions(tool: GoTool, paths: Paths) -> None:
 
 
 def module_folder(tool: GoTool, module: str) -> Path:
-    """Where the Go module cache holds a module's sources, its example manifests among them."""
-    answer = run([go(), "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", module], cwd=tool.module, env=GO_ENV)
-    return Path(answer.strip())
+    """Where the Go module cache holds a module's sources, its example manifests among them; fetched when they are gone."""
+    answer = json.loads(run([go(), "mod", "download", "-json", module], cwd=tool.module, env=GO_ENV))
+    return Path(answer["Dir"])
 
 
 @cache
