@@ -228,11 +228,11 @@ def _saying(job: Object, service: Object | None = None) -> str:
     """Where things stand, in the operator's own words."""
     name, status = job.get("metadata", {}).get("name", "the job"), job.get("status", {})
     said = f"{name}: {status.get('state') or 'Pending'}"
-    if status.get("message"):
-        said += f": {status['message']}"
+    # Under traffic the service speaks for its candidate; the job repeats it a moment later.
+    serving = (service or {}).get("status", {}).get("message", "")
+    if said_by := serving or status.get("message", ""):
+        said += f": {said_by}"
     if status.get("state") == "Training" and (steps := status.get("progress")):
         loss = f", loss {steps['trainLoss']}" if steps.get("trainLoss") else ""
         said += f" (step {steps['step']} of {steps['totalSteps']}{loss})"
-    if service and service.get("status", {}).get("message"):
-        said += f" | {plan.SERVICE}: {service['status']['message']}"
     return said
