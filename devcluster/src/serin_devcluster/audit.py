@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 GROUP = "serin.dev"
+BATCH = {"group": "batch", "resources": ["jobs"]}
+PODS = {"group": "", "resources": ["pods"]}
 
 
 def audit_policy() -> dict[str, Any]:
     """Whole objects for our own group, names and times for what the operator touches besides, nothing else."""
     writes = ["create", "update", "patch", "delete", "deletecollection"]
     watched = [
-        {"group": "batch", "resources": ["jobs"]},
+        BATCH,
         {"group": "gateway.networking.k8s.io", "resources": ["httproutes", "gateways"]},
         {"group": "apps", "resources": ["deployments"]},
-        {"group": "", "resources": ["pods", "services", "configmaps", "events"]},
+        {"group": "", "resources": ["services", "configmaps", "events"]},
         {"group": "coordination.k8s.io", "resources": ["leases"]},
     ]
     return {
@@ -23,6 +25,8 @@ def audit_policy() -> dict[str, Any]:
         "omitStages": ["RequestReceived"],
         "omitManagedFields": True,
         "rules": [
+            # Whoever starts or removes them: how soon a pod follows its job, and who deleted what.
+            {"level": "Metadata", "verbs": ["create", "delete"], "resources": [BATCH, PODS]},
             # Leader leases, heartbeats and other housekeeping of the cluster itself would drown the rest.
             {"level": "None", "users": ["system:apiserver", "system:kube-scheduler", "system:kube-controller-manager"]},
             {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},

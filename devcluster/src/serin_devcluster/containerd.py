@@ -62,7 +62,7 @@ def pod_network(paths: Paths) -> dict[str, object]:
     return {
         "cniVersion": "1.0.0",
         "name": "serin",
-        "plugins": [{"type": "ptp", "ipMasq": False, "mtu": 1500, "ipam": ipam}],
+        "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}],
     }
 
 

@@ -34,15 +34,15 @@ class Tasks:
     def node(self) -> Node:
         return Node(self.paths, self.catalog.references["busybox"])
 
-    def is_cold(self) -> bool:
-        """True when gigabytes are still to be made."""
+    def needed_disk(self) -> int:
+        """How many gigabytes what is still to be made takes, at its peak."""
         if not gobuild.KUBERNETES.is_built(self.paths) or not self.paths.buildah.exists():
-            return True
+            return disk.COLD_GIB
         big = self.catalog.references.get(BIG_IMAGE)
-        return big is not None and not self.buildah.has(big)
+        return disk.IMAGES_GIB if big is not None and not self.buildah.has(big) else disk.WARM_GIB
 
     def check_disk(self) -> None:
-        disk.require_free(self.paths.cache, cold=self.is_cold())
+        disk.require_free(self.paths.cache, self.needed_disk())
 
     def tools(self) -> list[Task]:
         """Fetch and build: the next tool's modules are downloaded while one compiles."""

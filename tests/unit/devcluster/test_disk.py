@@ -24,12 +24,12 @@ def with_free(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
 def test_a_first_build_is_refused_below_thirty_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_free(monkeypatch, 29.4)
     with pytest.raises(DevclusterError, match=r"29\.4 GB are free .* needs 30 GB.*SERIN_CACHE"):
-        disk.require_free(tmp_path / "not" / "there" / "yet", cold=True)
+        disk.require_free(tmp_path / "not" / "there" / "yet", disk.COLD_GIB)
 
 
 def test_a_warm_start_needs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_free(monkeypatch, 6)
-    disk.require_free(tmp_path, cold=False)
+    disk.require_free(tmp_path, disk.WARM_GIB)
 
 
 def test_hard_links_count_once(tmp_path: Path) -> None:
