@@ -22,7 +22,7 @@ HELDOUT_PERCENT = 8
 MAX_ANSWER_CHARACTERS = 90
 # Fields that stand in many kinds, such as those of a pod template: a small model has a minute to learn a few hundred
 # answers, and meets each of them in other kinds again and again.
-MIN_KINDS = 8
+MIN_KINDS = 12
 MAX_TEXT_CHARACTERS = 320
 # Real exports are not clean. One row in so many is spoiled, each in a way that Prepare has to find and count.
 DUPLICATE_EVERY, EMPTY_EVERY, OVERLONG_EVERY = 40, 61, 97
