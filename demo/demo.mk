@@ -8,4 +8,4 @@ demo: venv ## boot a cluster, install Serin, play the three stories, print the t
 
 .PHONY: test-e2e
 test-e2e: venv ## the stories, bad input and faults against a running cluster
-	@$(DEMO) $(PY) -m pytest tests/e2e
+	@$(DEMO) $(PY) -m pytest -s tests/e2e

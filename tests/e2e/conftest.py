@@ -16,10 +16,9 @@ NAMESPACE = "serin-e2e"
 
 
 @pytest.fixture(scope="session")
-def progress(pytestconfig: pytest.Config) -> Iterator[Progress]:
-    """Lines for the person who waits, past pytest's capture."""
-    terminal = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    with Progress(["Tests"], terminal._tw._file) as found:
+def progress() -> Iterator[Progress]:
+    """Lines for the person who waits; `make test-e2e` lets them through (-s)."""
+    with Progress(["Tests"]) as found:
         yield found
 
 
