@@ -26,10 +26,12 @@ from serin_devcluster.gobuild import find_program
 from serin_devcluster.paths import Paths
 from serin_devcluster.pki import Authority, kubeconfig
 from serin_devcluster.processes import Child
+from serin_devcluster.shell import tail
 
 LOOPBACK = "127.0.0.1"
+PREFIX = "serin-apiserver-"
 SERVICE_RANGE = "10.97.0.0/16"
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # on an idle machine it takes five
 ATTEMPTS = 3
 
 
@@ -74,7 +76,8 @@ class ApiServer:
 
     def start(self) -> ApiServer:
         for attempt in range(1, ATTEMPTS + 1):
-            self._folder = Path(tempfile.mkdtemp(prefix="serin-apiserver-"))
+            remove_abandoned_folders()
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
             try:
                 self._start_programs()
                 return self
@@ -201,7 +204,16 @@ class ApiServer:
             if ready and self.kubectl_process("get", "namespace", "default").returncode == 0:
                 return
             time.sleep(0.2)
-        raise DevclusterError(f"kube-apiserver was not ready after {START_SECONDS:.0f} s; its log is {self.folder}")
+        said = tail((self.folder / "kube-apiserver.log").read_text(errors="replace"))
+        raise DevclusterError(f"kube-apiserver was not ready after {START_SECONDS:.0f} s; it said last:\n{said}")
+
+
+def remove_abandoned_folders() -> None:
+    """A killed process cannot remove its folder; the next one does."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def etcd_flags(data: Path, client_port: int, peer_port: int) -> list[str]:
