@@ -6,6 +6,9 @@ and what to do. Turning an error into an exit code and a document is `result.py`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_DONE = 0
 EXIT_UNKNOWN = 1
 EXIT_CONFIG = 64
@@ -23,6 +26,25 @@ class StageError(Exception):
         self.reason = reason
         self.message = message
         self.advice = advice
+
+
+class PeerLostError(StageError):
+    """Another process of the run went away. Why, only that one can say: to this one it is unknown."""
+
+
+@contextmanager
+def naming_lost_peers() -> Iterator[None]:
+    """Turns the communication library's words for a lost peer into ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("closed by peer", "reset by peer", "Broken pipe", "NCCL")):
+            raise
+        raise PeerLostError(
+            "PeerLost",
+            f"another training process went away ({str(error).splitlines()[0][:200]})",
+            "look at the other pods of this attempt; the next one resumes from the newest checkpoint",
+        ) from error
 
 
 class ConfigError(StageError):

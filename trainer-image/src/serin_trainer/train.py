@@ -17,7 +17,7 @@ from . import checkpoint, hardware, manifest
 from .config import TrainConfig
 from .data import TRAIN, VALIDATION, Collator, InOrder, Sequences, training_order
 from .deepspeed_config import deepspeed_config
-from .errors import ConfigError, DataError, TryAgainError
+from .errors import ConfigError, DataError, TryAgainError, naming_lost_peers
 from .result import Result, TrainOutput, succeeded
 from .uris import pvc_path
 
@@ -60,7 +60,8 @@ def train(config: TrainConfig) -> Result | None:
     resumed = _agree_on_checkpoint(plan)
     watch = _watch(trainer, plan, resumed)
     watch.say(f"ready after {time.monotonic() - started:.0f} s: {describe(plan)}")
-    trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
+    with naming_lost_peers():
+        trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
     if watch.interrupted:
         raise TryAgainError(
             "Interrupted",
@@ -120,7 +121,11 @@ def _verified_data(config: TrainConfig) -> Path:
         )
     # One process of each pod looks; the others would read the same bytes.
     if os.environ.get("LOCAL_RANK", "0") == "0" and manifest.digest_of(directory) != config.data_digest:
-        raise DataError("DataDamaged", f"the prepared data at {config.data_uri} have changed since they were prepared")
+        raise DataError(
+            "DataDamaged",
+            f"the prepared data at {config.data_uri} have changed since they were prepared",
+            "edit the job's data to prepare again, and keep other writers off the artifacts claim",
+        )
     return directory
 
 
