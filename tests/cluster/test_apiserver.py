@@ -29,7 +29,12 @@ def test_nothing_lives_on_when_the_starting_process_is_killed(apiserver: ApiServ
     source = Path(__file__).parents[2] / "devcluster" / "src"
     done = subprocess.run(
         [sys.executable, "-c", STARTS_ONE_AND_IS_KILLED],
-        env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin:/usr/local/go/bin", "HOME": str(Path.home()), **cache_env(apiserver)},
+        env={
+            "PYTHONPATH": str(source),
+            "PATH": "/usr/bin:/bin:/usr/local/go/bin",
+            "HOME": str(Path.home()),
+            **cache_env(apiserver),
+        },
         capture_output=True,
         text=True,
         check=False,
