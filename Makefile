@@ -43,17 +43,8 @@ format: venv ## rewrite the code in the project's format
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
 
 .PHONY: test
-test: ## all tests: unit, against a real kube-apiserver, inside the images, and end to end
-	@$(MAKE) test-unit
-	@$(MAKE) cluster-up
-	@$(MAKE) test-cluster
-	@$(MAKE) test-images
-	@$(MAKE) test-e2e
-	@$(MAKE) cluster-down
-
-.PHONY: test-unit
-test-unit: venv ## format, lint, types, contracts, unit tests, generated files
-	@$(MAKE) check
+test: venv ## all tests: unit, against a real kube-apiserver, inside the images, and end to end
+	@hack/test.sh
 
 .PHONY: test-cluster
 test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controller
