@@ -15,16 +15,19 @@ trap 'exit 130' INT TERM
 
 step() { printf '\n[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 
-step "1 of 4: format, lint, types, import contracts, unit tests, generated files (next: a real kube-apiserver)"
+step "1 of 5: format, lint, types, import contracts, unit tests (next: the cluster, which takes long the first time)"
 make check
-make tools
-make verify
-step "2 of 4: against a real kube-apiserver (next: inside the images)"
-make test-cluster
-if [[ -z ${KUBECONFIG:-} && -z ${SERIN_CONTEXT:-} && ! -e $own ]]; then booted=yes; fi
-[[ -n ${KUBECONFIG:-}${SERIN_CONTEXT:-} ]] || make cluster-up
-step "3 of 4: what needs torch, inside the images (next: end to end)"
+step "2 of 5: the cluster and its images (next: a real kube-apiserver)"
+if [[ -n ${KUBECONFIG:-}${SERIN_CONTEXT:-} ]]; then
+  make tools  # the tests of step 3 start an apiserver of their own
+else
+  [[ -e $own ]] || booted=yes
+  make cluster-up
+fi
+step "3 of 5: generated files, and against a real kube-apiserver (next: inside the images)"
+make verify test-cluster
+step "4 of 5: what needs torch, inside the images (next: end to end)"
 make test-images
-step "4 of 4: end to end, on the cluster"
+step "5 of 5: end to end, on the cluster"
 make test-e2e
 step "all passed"
