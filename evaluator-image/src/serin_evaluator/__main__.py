@@ -62,4 +62,7 @@ def _leave_beside_output(config: EvaluateConfig, result: Result) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # all is written; taking torch's thousands of modules apart would cost seconds on a busy node

@@ -44,10 +44,14 @@ class Server:
             except httpx.TransportError:
                 time.sleep(0.2)
 
-    def terminate(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+    def ended(self) -> int:
+        """The exit code, once the process has ended; one that does not end is made to say what it is doing."""
+        try:
+            return self.process.wait(90)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # PYTHONFAULTHANDLER prints every thread's trace
+            self.process.wait(10)
+            pytest.fail(self.log.read_text())
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of that name and these labels."""
@@ -117,6 +121,7 @@ def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 env={
                     **os.environ,
                     "OMP_NUM_THREADS": "1",
+                    "PYTHONFAULTHANDLER": "1",
                     "PYTHONPATH": os.pathsep.join(sys.path),
                     "SERIN_PVC_ROOT": str(models.root),
                     "SERIN_RESULT_PATH": str(folder / "termination-log"),

@@ -35,7 +35,7 @@ def test_a_touched_model_is_not_served(start: Any, models: Any) -> None:
 
     server = start("touched")
 
-    assert server.process.wait(60) == 65
+    assert server.ended() == 65
     told = json.loads((server.log.parent / "termination-log").read_text())
     assert (told["stage"], told["reason"]) == ("Serve", "ModelDamaged")
     assert "model.safetensors" in told["message"]
@@ -107,7 +107,7 @@ def test_sigterm_drains_without_a_failed_request(babbler: Any) -> None:
             asker.result()
         answer = long.result()
 
-    assert babbler.process.wait(30) == 0, babbler.log.read_text()
+    assert babbler.ended() == 0, babbler.log.read_text()
     assert failures == []
     assert answered[0] > before
     assert (health.status_code, health.headers["connection"]) == (503, "close")
