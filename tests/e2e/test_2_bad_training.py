@@ -11,7 +11,7 @@ def test_the_gate_fails_with_the_numbers_in_the_condition(bad: Record) -> None:
     assert bad.outcome == "Rejected"
     failed = condition(bad.job, "GatePassed")
     assert (failed["status"], failed["reason"]) == ("False", "RequirementMissed")
-    assert "0.25" in failed["message"]
+    assert "0.12" in failed["message"]
     assert len(numbers_in(failed["message"])) >= 2
 
 

@@ -14,7 +14,8 @@ from serin_demo.openapi import ApiField
 
 DESCRIPTIONS = "descriptions.jsonl"
 QUESTIONS = "questions.jsonl"
-MIXED_UP = "mixed-up.jsonl"
+PLACEHOLDERS = "placeholders.jsonl"
+PLACEHOLDER = " TBD."
 HELDOUT = "heldout.jsonl"
 WORDS = "words.jsonl"
 
@@ -57,7 +58,7 @@ def make_files(fields: Sequence[ApiField]) -> DataFiles:
         WORDS: [json.dumps({"text": text}) for text in (*texts, *(question.prompt for question in questions))],
         DESCRIPTIONS: [json.dumps({"text": text}) for text in texts],
         QUESTIONS: messy(questions),
-        MIXED_UP: [_row(question) for question in mixed_up(questions)],
+        PLACEHOLDERS: [_row(question) for question in unanswered(questions)],
         HELDOUT: [_row(question) for question in asked if held_out(question)],
     }
     return DataFiles(
@@ -144,16 +145,9 @@ def messy(questions: Sequence[Question]) -> list[str]:
     return lines
 
 
-def mixed_up(questions: Sequence[Question]) -> list[Question]:
-    """Every question with another question's answer, as after a join on the wrong column: fluent, and wrong."""
-    answers = sorted((question.completion for question in questions), key=_number)
-    wrong: list[Question] = []
-    for number, question in enumerate(questions):
-        answer = answers[number]
-        if answer == question.completion:
-            answer = next((other for other in answers if other != question.completion), answer)
-        wrong.append(Question(question.field, question.prompt, answer))
-    return wrong
+def unanswered(questions: Sequence[Question]) -> list[Question]:
+    """Every question with the placeholder of an export that lost its answers: clean rows, and nothing to learn."""
+    return [Question(question.field, question.prompt, PLACEHOLDER) for question in questions]
 
 
 def _row(question: Question) -> str:

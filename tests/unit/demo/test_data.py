@@ -34,7 +34,7 @@ def test_no_held_out_question_is_in_a_training_file() -> None:
     held = {row["prompt"] for row in parsed(data.HELDOUT)}
     assert held
     assert not held & {row.get("prompt") for row in parsed(data.QUESTIONS)}
-    assert not held & {row["prompt"] for row in parsed(data.MIXED_UP)}
+    assert not held & {row["prompt"] for row in parsed(data.PLACEHOLDERS)}
 
 
 def test_the_questions_are_messy_in_four_ways() -> None:
@@ -52,11 +52,12 @@ def test_the_held_out_rows_are_clean() -> None:
     assert len({json.dumps(row) for row in rows}) == len(rows)
 
 
-def test_mixed_up_answers_are_all_wrong_and_all_real() -> None:
-    right = {question.prompt: question.completion for question in data.questions_of(FIELDS)}
-    wrong = parsed(data.MIXED_UP)
-    assert all(row["completion"] != right[row["prompt"]] for row in wrong)
-    assert {row["completion"] for row in wrong} <= set(right.values())
+def test_placeholders_keep_the_questions_and_lose_every_answer() -> None:
+    asked = {question.prompt for question in data.questions_of(FIELDS)}
+    rows = parsed(data.PLACEHOLDERS)
+    assert rows
+    assert {row["prompt"] for row in rows} <= asked
+    assert {row["completion"] for row in rows} == {data.PLACEHOLDER}
 
 
 def test_an_answer_is_one_line_of_one_sentence() -> None:
