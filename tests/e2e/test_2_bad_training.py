@@ -2,8 +2,9 @@
 
 from e2e.bench import jobs_by_stage, numbers_in
 from serin_demo.kube import condition
+from serin_demo.prepare import EXAMPLES
 from serin_demo.shares import failures
-from serin_demo.stories import Record
+from serin_demo.stories import Record, manifests
 from serin_demo.weights import backends_seen
 
 
@@ -11,7 +12,8 @@ def test_the_gate_fails_with_the_numbers_in_the_condition(bad: Record) -> None:
     assert bad.outcome == "Rejected"
     failed = condition(bad.job, "GatePassed")
     assert (failed["status"], failed["reason"]) == ("False", "RequirementMissed")
-    assert "0.12" in failed["message"]
+    _, answers = manifests(EXAMPLES / "10-gate.yaml")
+    assert answers["spec"]["requirements"][0]["min"] in failed["message"]
     assert len(numbers_in(failed["message"])) >= 2
 
 
