@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from serin_demo import plan
-from serin_demo.breach import Breach, first_breach, range_query, weight_zero_after
+from serin_demo.breach import Breach, first_breach, prometheus, scrapes_of, weight_zero_after
 from serin_demo.client import Client, Gateway
 from serin_demo.errors import DemoError, StoryFailed
 from serin_demo.kube import Kubectl, Object, condition
@@ -148,7 +148,9 @@ class Player:
             "stable": record.incumbent,
         }
         canary_began = next((weight.at for weight in record.weights if weight.percent), record.began)
-        record.breach = first_breach(record.service, words, range_query(self.kubectl, canary_began, record.ended))
+        ask = prometheus(self.kubectl)
+        scrapes = scrapes_of(words, canary_began, record.ended, ask)
+        record.breach = first_breach(record.service, words, scrapes, ask)
         if record.breach:
             zero = weight_zero_after(record.weights, record.breach.at)
             record.seconds_to_weight_zero = round(zero - record.breach.at, 2) if zero else None

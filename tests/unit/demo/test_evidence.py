@@ -1,11 +1,12 @@
 """What is concluded from watched routes, from the client's records and from Prometheus' series."""
 
+import math
 import random
 from typing import Any
 
 import pytest
 from serin_demo import plan
-from serin_demo.breach import filled, first_breach, first_out_of_bounds, weight_zero_after
+from serin_demo.breach import Breach, filled, first_breach, out_of_bounds, scrapes_of, weight_zero_after
 from serin_demo.shares import failures, p_value, shares_by_step
 from serin_demo.watching import Seen, documents
 from serin_demo.weights import Weight, backends_seen, share_of, weights_of
@@ -82,22 +83,40 @@ def test_whatever_is_not_an_answer_is_a_failure() -> None:
     assert len(failures(answers("a") + answers("b", status=503) + answers("c", status=0))) == 2
 
 
-def test_the_first_value_out_of_bounds_is_found_and_nan_is_no_value() -> None:
-    breach = first_out_of_bounds({"name": "p95", "max": "5"}, [[1, "NaN"], [2, "4.9"], [3, "6"], [4, "9"]])
-    assert breach is not None
-    assert (breach.at, breach.value) == (3.0, 6.0)
+@pytest.mark.parametrize(
+    ("bounds", "value", "wrong"),
+    [
+        ({"max": "5"}, 6.0, True),
+        ({"max": "5"}, 5.0, False),
+        ({"min": "0.9"}, 0.5, True),
+        ({"max": "5"}, math.nan, False),
+    ],
+)
+def test_a_value_is_out_of_bounds_and_nan_is_no_value(bounds: dict[str, str], value: float, wrong: bool) -> None:
+    assert out_of_bounds(bounds, value) is wrong
 
 
-def test_values_within_bounds_are_no_breach() -> None:
-    assert first_out_of_bounds({"name": "success", "min": "0.9"}, [[1, "0.95"], [2, "+Inf"]]) is None
-
-
-def test_the_earliest_breach_of_all_slos_counts() -> None:
+def test_the_earliest_scrape_that_breaks_any_slo_counts() -> None:
     slos = [{"name": "a", "query": "a{{revision}}", "max": "1"}, {"name": "b", "query": "b{{revision}}", "max": "1"}]
-    series = {"ax": [{"values": [[9, "2"]]}], "bx": [{"values": [[4, "3"]]}]}
-    breach = first_breach({"spec": {"slos": slos}}, {"revision": "x"}, lambda query: series[query])
-    assert breach is not None
-    assert (breach.slo, breach.at) == ("b", 4.0)
+    values = {("ax", 9.0): "2", ("bx", 4.0): "3"}
+
+    def ask(query: str, at: float) -> list[dict[str, Any]]:
+        return [{"value": [at, values.get((query, at), "NaN")]}]
+
+    breach = first_breach({"spec": {"slos": slos}}, {"revision": "x"}, [9.0, 2.0, 4.0], ask)
+    assert breach == Breach("b", 4.0, 3.0)
+
+
+def test_scrapes_are_the_moments_of_up() -> None:
+    asked: list[str] = []
+
+    def ask(query: str, at: float) -> list[dict[str, Any]]:
+        asked.append(query)
+        return [{"values": [[8.0, "1"], [10.5, "1"], [12.5, "1"]]}, {"values": [[12.5, "1"]]}]
+
+    words = {"namespace": "n", "service": "s", "revision": "r"}
+    assert scrapes_of(words, 10.0, 20.0, ask) == [10.5, 12.5]
+    assert asked == ['up{namespace="n",service="s",revision="r"}[11s]']
 
 
 def test_a_query_is_filled_in() -> None:
