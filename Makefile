@@ -53,7 +53,7 @@ test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controll
 .PHONY: bench
 bench: venv tools ## the figures of benchmarks/, written to build/bench and printed
 	@KUBECONFIG=$${KUBECONFIG:-$(SERIN_CACHE)/cluster/admin.kubeconfig} PATH="$$(dirname $(SERIN_CACHE)/bin/kubernetes-*/kubectl | head -1):$$PATH" \
-	  PYTHONPATH=tests:devcluster/src $(PY) benchmarks/operator.py
+	  PYTHONPATH=tests:devcluster/src $(PY) benchmarks/operator_cost.py
 
 .PHONY: test-images
 test-images: images ## what needs torch, inside the very images that pods get

@@ -1,6 +1,6 @@
 """The operator's own cost: memory, time from apply to the first pod, and what the chain adds to the pods' work.
 
-    python benchmarks/operator.py        writes build/bench/operator.json and prints it
+    python benchmarks/operator_cost.py        writes build/bench/operator.json and prints it
 
 A real etcd, kube-apiserver and Job controller run on loopback. The alternative beside it is a bare batch/v1 Job, which is
 the floor: no operator can create a pod faster than the Job controller. The chain's overhead is read from a played demo
