@@ -204,6 +204,7 @@ def test_the_verdict_stays_to_be_read_after_the_promotion_and_when_the_job_is_ap
     assert world.status["gate"]["requirements"]
     again = play(World(revisions=world.revisions))
     assert again.status["gate"]["verdict"] == "Passed"
+    assert condition(again, "Evaluated")["status"] == "True"
 
 
 def test_a_promoted_model_is_not_compared_with_itself() -> None:

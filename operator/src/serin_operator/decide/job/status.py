@@ -174,6 +174,8 @@ def _stage_finding(o: Outlook, stage: StageName) -> Finding:
     if found is None:
         if o.reused is not None and stage in (StageName.TRAIN, StageName.CONSOLIDATE):
             return true(type_, "Reused", f"the same training was done before; its model is {o.reused}")
+        if stage is StageName.EVALUATE and o.final_revision is not None:
+            return true(type_, "Succeeded", "measured before its fate was decided; it is not measured again")
         return unknown(type_, "Pending", "not reached yet")
     entry = found.entry
     if entry.outcome is StageOutcome.SUCCEEDED:
