@@ -405,3 +405,16 @@ def test_a_missing_claim_is_asked_for_often_at_first_and_seldom_later() -> None:
     assert waits[0] == 5
     assert waits[-1] == 60
     assert waits == sorted(waits)
+
+
+def test_what_a_deleted_job_of_the_same_name_left_running_goes_first() -> None:
+    world = World()
+    look(world)
+    [old] = world.running()
+    world.runs = {"old": replace(old, name="old", key="")}
+    world.status = {}
+    decision = decide_job(world.snapshot())
+    assert [type(a).__name__ for a in decision.actions] == ["Delete"]
+    world.act(decision)
+    play(world)
+    assert world.status["state"] == "Passed"

@@ -126,3 +126,7 @@ def test_names_stay_within_their_limit_and_differ(length: int) -> None:
     assert len(one) <= 63
     assert len(other) <= 63
     assert one != other
+
+
+def test_a_job_applied_again_has_children_of_other_names() -> None:
+    assert names.stage_child("bot", "uid-1", "Train", "k", 1) != names.stage_child("bot", "uid-2", "Train", "k", 1)

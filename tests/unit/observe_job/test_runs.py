@@ -26,6 +26,7 @@ def a_job(condition: str | None = None, **labels: str) -> dict[str, Any]:
         "metadata": {
             "name": "bot-train",
             "uid": "u",
+            "ownerReferences": [{"kind": "FineTuneJob", "uid": "owner"}],
             "labels": LABELS | labels,
             "creationTimestamp": "2026-01-01T11:00:00Z",
         },
@@ -54,7 +55,7 @@ def ended(code: int, result: dict[str, Any] | str = "", at: str = "2026-01-01T12
 
 
 def only(job: dict[str, Any], *pods: dict[str, Any]) -> StageRun:
-    [run] = runs([job], pods)
+    [run] = runs([job], pods, "owner")
     return run
 
 
@@ -132,7 +133,7 @@ def test_a_pod_that_waits_says_why(status: dict[str, Any], said: str) -> None:
 
 
 def test_a_job_that_is_not_ours_is_left_alone() -> None:
-    assert runs([a_job(**{"serin.dev/stage": "else"}), a_job(**{"serin.dev/attempt": "x"})], []) == ()
+    assert runs([a_job(**{"serin.dev/stage": "else"}), a_job(**{"serin.dev/attempt": "x"})], [], "owner") == ()
 
 
 def test_rank_0_is_asked_for_progress_once_it_runs() -> None:
@@ -140,3 +141,8 @@ def test_rank_0_is_asked_for_progress_once_it_runs() -> None:
     pods = [a_pod(1, None, phase="Running", podIP="10.0.0.2"), a_pod(0, None, phase="Running", podIP="10.0.0.1")]
     assert training_pod_address(pods, run) == "10.0.0.1"
     assert training_pod_address([a_pod(0, None, phase="Pending")], run) is None
+
+
+def test_a_child_of_a_deleted_job_of_the_same_name_is_not_taken_for_our_own() -> None:
+    [run] = runs([a_job("Complete")], [a_pod(0, ended(0, RESULT))], "another")
+    assert run.key == ""

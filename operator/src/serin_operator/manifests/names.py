@@ -27,11 +27,6 @@ MAX_NAME = 63
 KEY_DIGITS = 8
 
 
-def short(key: str) -> str:
-    """The part of a key that goes into names."""
-    return key[:KEY_DIGITS]
-
-
 def bounded(name: str, limit: int = MAX_NAME) -> str:
     """`name` itself, or its beginning and a hash of the whole when it is too long for a label or a host name."""
     if len(name) <= limit:
@@ -40,9 +35,14 @@ def bounded(name: str, limit: int = MAX_NAME) -> str:
     return f"{name[: limit - 9].rstrip('-.')}-{digest}"
 
 
-def stage_child(job: str, stage: str, key: str, attempt: int) -> str:
-    """The Job, ConfigMap and headless Service of one attempt of one stage."""
-    return bounded(f"{job}-{stage.lower()}-{short(key)}-{attempt}", MAX_NAME - 8)  # room for the pod's index and suffix
+def stage_child(job: str, uid: str, stage: str, key: str, attempt: int) -> str:
+    """The Job, ConfigMap and headless Service of one attempt of one stage.
+
+    The owner's uid is part of it: a job that is deleted and applied again must not take the dying children of the old
+    one for its own.
+    """
+    which = sha256(f"{uid}/{key}".encode()).hexdigest()[:KEY_DIGITS]
+    return bounded(f"{job}-{stage.lower()}-{which}-{attempt}", MAX_NAME - 8)  # room for the pod's index and suffix
 
 
 def revision(service: str, digest: str) -> str:

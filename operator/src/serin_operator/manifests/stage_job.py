@@ -38,7 +38,8 @@ class StageJob:
 
     @property
     def name(self) -> str:
-        return names.stage_child(self.owner.metadata.name, self.stage, self.key, self.attempt)
+        owner = self.owner.metadata
+        return names.stage_child(owner.name, owner.uid, self.stage, self.key, self.attempt)
 
 
 def stage_objects(wish: StageJob) -> tuple[dict[str, Any], ...]:

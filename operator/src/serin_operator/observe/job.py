@@ -49,7 +49,7 @@ async def observe_job(
         cluster.list(kinds.JOB, namespace, selector),
         cluster.list(kinds.POD, namespace, selector),
     )
-    stage_runs = runs(jobs, pods)
+    stage_runs = runs(jobs, pods, job.metadata.uid)
     claims, progress = await asyncio.gather(_claims(cluster, job, gates), _progress(client, stage_runs, pods))
     return JobSnapshot(
         job=job,

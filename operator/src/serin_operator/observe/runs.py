@@ -19,12 +19,13 @@ _STUCK = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "In
                     "CreateContainerConfigError", "CreateContainerError"})  # fmt: skip
 
 
-def runs(jobs: Iterable[Json], pods: Iterable[Json]) -> tuple[StageRun, ...]:
-    """One StageRun for each of our Jobs."""
+def runs(jobs: Iterable[Json], pods: Iterable[Json], owner: str) -> tuple[StageRun, ...]:
+    """One StageRun for each of our Jobs. Those of a deleted job of the same name (another owner uid) have no key: they
+    are in the way while they live, and never taken for this job's own."""
     by_job: dict[str, list[Json]] = {}
     for pod in pods:
         by_job.setdefault(_labels(pod).get(JOB_NAME_LABEL, ""), []).append(pod)
-    found = (_run(job, by_job.get(job["metadata"]["name"], [])) for job in jobs)
+    found = (_run(job, by_job.get(job["metadata"]["name"], []), owner) for job in jobs)
     return tuple(run for run in found if run is not None)
 
 
@@ -38,7 +39,7 @@ def training_pod_address(pods: Iterable[Json], run: StageRun) -> str | None:
     return None
 
 
-def _run(job: Json, pods: list[Json]) -> StageRun | None:
+def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
     labels = _labels(job)
     stage = _STAGES.get(labels.get(names.STAGE, ""))
     attempt = labels.get(names.ATTEMPT, "")
@@ -49,7 +50,7 @@ def _run(job: Json, pods: list[Json]) -> StageRun | None:
     told = _most_telling(ended, phase)
     return StageRun(
         stage=stage,
-        key=labels.get(names.KEY, ""),
+        key=labels.get(names.KEY, "") if _owned_by(job, owner) else "",
         attempt=int(attempt),
         name=job["metadata"]["name"],
         uid=job["metadata"]["uid"],
@@ -64,6 +65,10 @@ def _run(job: Json, pods: list[Json]) -> StageRun | None:
         log_tail=str(told.get("message", "")) if told else "",
         deleting=job["metadata"].get("deletionTimestamp") is not None,
     )
+
+
+def _owned_by(job: Json, owner: str) -> bool:
+    return any(ref.get("uid") == owner for ref in cast("list[Json]", job["metadata"].get("ownerReferences") or []))
 
 
 def _phase(job: Json) -> tuple[RunPhase, datetime | None]:
