@@ -32,5 +32,6 @@ imagePullPolicy: {{ .Values.imagePullPolicy }}
 metricSources: {{- if .Values.metricSources }}{{ toYaml .Values.metricSources | nindent 2 }}{{ else }} []{{ end }}
 prepareRetrySeconds: {{ .Values.prepareRetrySeconds }}
 scaleDownDelaySeconds: {{ .Values.scaleDownDelaySeconds }}
+leaderElection: {{- toYaml .Values.leaderElection | nindent 2 }}
 logFormat: {{ .Values.logFormat }}
 {{- end }}

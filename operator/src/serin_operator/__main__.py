@@ -5,12 +5,12 @@ import logging
 import os
 import signal
 import sys
-import time
 
 import kopf
 
 from serin_operator import handlers, health, leader, logs, settings, telemetry
 from serin_operator.act.execute import Executor
+from serin_operator.clock import ServerClock, since_boot
 from serin_operator.http import httpx
 from serin_operator.interest import Interest
 from serin_operator.leader import Leadership
@@ -26,13 +26,16 @@ log = logging.getLogger("serin")
 async def run(configured: Settings) -> None:
     """Lead and work until told to stop; returns when the lease is lost or a part that must not end has ended."""
     client = await connect()
-    cluster = Cluster(client)
-    leadership = Leadership(cluster, leader.own_namespace(), leader.identity(), time.monotonic)
+    clock = ServerClock()
+    cluster = Cluster(client, clock)
+    leadership = Leadership(
+        cluster, leader.own_namespace(), leader.identity(), configured.leader_election, since_boot, clock.now
+    )
     endpoint = await health.serve("0.0.0.0" if leader.in_a_pod() else "127.0.0.1", _health_port())
     try:
         await leadership.acquire()
         telemetry.LEADER.set(1)
-        await _work(configured, cluster, leadership)
+        await _work(configured, cluster, leadership, clock)
     except asyncio.CancelledError:
         await leadership.release()
         raise
@@ -46,15 +49,15 @@ def _health_port() -> int:
     return int(os.environ.get("SERIN_HEALTH_PORT", health.PORT))
 
 
-async def _work(configured: Settings, cluster: Cluster, leadership: Leadership) -> None:
+async def _work(configured: Settings, cluster: Cluster, leadership: Leadership, clock: ServerClock) -> None:
     """The lease, the watches and the queue, side by side, until the first of them ends."""
     queue = WorkQueue()
-    executor = Executor(cluster, leadership.me, leadership.holds)
+    executor = Executor(cluster, leadership.me, leadership.holds, clock.now)
     registry = kopf.OperatorRegistry()
     handlers.register(registry, handlers.Wakeups(queue, Interest(), executor.wrote))
     async with httpx.AsyncClient() as client:
         sources = MetricSources(configured.metric_sources, client)
-        reconciler = Reconciler(cluster, executor, sources, client, configured)
+        reconciler = Reconciler(cluster, executor, sources, client, configured, clock.now)
         parts = {
             asyncio.create_task(leadership.keep(), name="the lease"),
             asyncio.create_task(handlers.watch(registry, leadership.me), name="the watches"),

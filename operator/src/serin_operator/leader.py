@@ -1,11 +1,14 @@
 """Leadership by a Lease: one operator acts, the others wait.
 
 The rules are client-go's (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection): a lease is judged by when *we*
-last saw it change, on a monotonic clock, so that clocks of two machines need not agree; every write carries the
-resourceVersion, so that of two candidates one wins. The `kubernetes` library's own election (37.0) is not used: it
-cannot create its Lease, since it passes a boolean where its own client asks for a string.
+last saw it change, on a clock that only runs forward and also while the machine is suspended, so that clocks of two
+machines need not agree; every write carries the resourceVersion, so that of two candidates one wins. The `kubernetes`
+library's own election (37.0) is not used: it cannot create its Lease, since it passes a boolean where its own client
+asks for a string.
 
-Losing the lease ends the process: whatever was on its way in it stops, and the next start sees the world anew.
+Losing the lease ends the process: whatever was on its way in it stops, and the next start sees the world anew. A
+process that sleeps between asking `holds()` and sending its write may still write late: what it sends carries the
+versions that it looked at, and is refused once the new leader has written.
 """
 
 import asyncio
@@ -14,19 +17,17 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from serin_operator.api.kinds import LEASE
 from serin_operator.errors import SerinError
 from serin_operator.rest import Cluster, Json
+from serin_operator.settings import LeaderElection
 
 log = logging.getLogger("serin.leader")
 
 LEASE_NAME = "serin-operator"
-LEASE_SECONDS = 15
-RENEW_SECONDS = 10  # without a renewal for so long we stop acting, before anybody else may begin
-RETRY_SECONDS = 2
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -55,35 +56,45 @@ class _Seen:
 
 
 class Leadership:
-    """One candidate for the lease. `clock` is monotonic seconds."""
+    """One candidate for the lease. `span` is monotonic seconds, `now` the time of day, for people's eyes only."""
 
-    def __init__(self, cluster: Cluster, namespace: str, me: str, clock: Callable[[], float]) -> None:
-        self._cluster, self._namespace, self.me, self._clock = cluster, namespace, me, clock
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        me: str,
+        timing: LeaderElection,
+        span: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster, self._namespace, self.me = cluster, namespace, me
+        self._timing, self._span, self._now = timing, span, now
         self._seen: _Seen | None = None
         self._renewed_at: float | None = None
 
     def holds(self) -> bool:
         """True while nobody else can have taken the lease. Asked before every write."""
-        return self._renewed_at is not None and self._clock() - self._renewed_at < RENEW_SECONDS
+        renewed = self._renewed_at
+        return renewed is not None and self._span() - renewed < self._timing.renew_deadline_seconds
 
     async def acquire(self) -> None:
         """Return once the lease is ours."""
         while True:
             if await self.attempt():
                 break
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timing.retry_period_seconds)
         log.info("leading as %s", self.me)
 
     async def keep(self) -> None:
         """Renew for ever; return when the lease is lost."""
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._timing.retry_period_seconds)
             if not self.holds():
                 return
             await self.attempt()
 
     async def release(self) -> None:
-        """Let the next one begin at once instead of after LEASE_SECONDS."""
+        """Let the next one begin at once instead of when the lease runs out."""
         try:
             lease = await self._cluster.get(LEASE, self._namespace, LEASE_NAME)
             if lease is not None and lease["spec"].get("holderIdentity") == self.me:
@@ -95,7 +106,7 @@ class Leadership:
 
     async def attempt(self) -> bool:
         """Try once to get or keep the lease. The time counts from before the call: an answer may be late."""
-        began = self._clock()
+        began = self._span()
         try:
             won = await self._try(began)
         except SerinError as error:
@@ -110,6 +121,7 @@ class Leadership:
         if lease is None:
             return await self._cluster.create(LEASE, self._wish({}))
         if not self._free(lease, now):
+            self._renewed_at = None  # somebody has it: there is nothing to wait for
             return False
         await self._cluster.replace(LEASE, self._wish(lease))
         return True
@@ -121,11 +133,12 @@ class Leadership:
         if self._seen is None or self._seen.resource_version != version:
             self._seen = _Seen(version, now)
         holder = spec.get("holderIdentity")
-        return holder in (self.me, "", None) or now - self._seen.at > spec.get("leaseDurationSeconds", LEASE_SECONDS)
+        lasts = spec.get("leaseDurationSeconds", self._timing.lease_duration_seconds)
+        return holder in (self.me, "", None) or now - self._seen.at > lasts
 
     def _wish(self, lease: Json) -> Json:
         old = lease.get("spec", {})
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         changed = old.get("holderIdentity") != self.me
         meta = {"name": LEASE_NAME, "namespace": self._namespace}
         return {
@@ -134,7 +147,7 @@ class Leadership:
             "metadata": lease.get("metadata", meta),
             "spec": {
                 "holderIdentity": self.me,
-                "leaseDurationSeconds": LEASE_SECONDS,
+                "leaseDurationSeconds": self._timing.lease_duration_seconds,
                 "acquireTime": now if changed else old.get("acquireTime", now),
                 "renewTime": now,
                 "leaseTransitions": old.get("leaseTransitions", 0) + (1 if changed and old else 0),

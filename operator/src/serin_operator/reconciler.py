@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +46,7 @@ class Reconciler:
     sources: MetricSources
     client: httpx.AsyncClient
     settings: Settings
+    now: Callable[[], datetime]  # the apiserver's time of day, not this machine's
 
     async def look(self, key: Key) -> timedelta | None:
         """Observe, decide, act; when to look again (None: the object is gone)."""
@@ -69,15 +70,11 @@ class Reconciler:
         return {FINE_TUNE_JOB: self._job, MODEL_SERVICE: self._service}
 
     async def _job(self, key: Key) -> Look | None:
-        snapshot = await observe_job(
-            self.cluster, self.client, self.settings, key.namespace, key.name, datetime.now(UTC)
-        )
+        snapshot = await observe_job(self.cluster, self.client, self.settings, key.namespace, key.name, self.now())
         return Look(snapshot.job.metadata, decide_job(snapshot)) if snapshot is not None else None
 
     async def _service(self, key: Key) -> Look | None:
-        snapshot = await observe_service(
-            self.cluster, self.sources, self.settings, key.namespace, key.name, datetime.now(UTC)
-        )
+        snapshot = await observe_service(self.cluster, self.sources, self.settings, key.namespace, key.name, self.now())
         return Look(snapshot.service.metadata, decide_service(snapshot)) if snapshot is not None else None
 
     def _sorted(self, key: Key, error: Exception) -> RetryLater:

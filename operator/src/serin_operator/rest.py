@@ -14,6 +14,7 @@ from kubernetes.aio.client import ApiClient, ApiException, Configuration
 
 from serin_operator import telemetry
 from serin_operator.api.kinds import Kind
+from serin_operator.clock import ServerClock
 from serin_operator.errors import ClusterUnavailable, Conflict, Refused
 
 Json = dict[str, Any]
@@ -38,8 +39,9 @@ async def connect() -> ApiClient:
 class Cluster:
     """GET, LIST, apply, create and delete of plain manifests."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, clock: ServerClock | None = None) -> None:
         self._client = cast("Any", client)  # the library's transport is not fully typed
+        self._clock = clock or ServerClock()  # learns the time from every answer
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """The object, or None when there is none."""
@@ -102,6 +104,7 @@ class Cluster:
         request = await self._client.param_serialize(
             method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
         )
+        asked = self._clock.asked()
         try:
             answer = await self._client.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
             raw = await answer.read()
@@ -112,6 +115,7 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             telemetry.API_CALLS.labels(method, "none").inc()
             raise ClusterUnavailable(f"{where}: the apiserver did not answer ({error!r})") from error
+        self._clock.answered(answer.headers.get("Date"), asked)
         telemetry.API_CALLS.labels(method, str(answer.status)).inc()
         text = (raw or b"").decode()
         if not 200 <= answer.status <= 299:

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from serin_operator.errors import SerinError
@@ -36,12 +36,30 @@ class MetricSource(_Model):
     url: str
 
 
+class LeaderElection(_Model):
+    """How long a Lease lasts, as in client-go: a leader that could not renew it within `renewDeadlineSeconds` stops, and
+    another begins when it has not changed for `leaseDurationSeconds`."""
+
+    lease_duration_seconds: int = Field(default=15, ge=1)
+    renew_deadline_seconds: float = Field(default=10, gt=0)
+    retry_period_seconds: float = Field(default=2, gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.retry_period_seconds < self.renew_deadline_seconds < self.lease_duration_seconds:
+            raise ValueError(
+                "retryPeriodSeconds must be below renewDeadlineSeconds, and that below leaseDurationSeconds"
+            )
+        return self
+
+
 class Settings(_Model):
     images: Images
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     metric_sources: tuple[MetricSource, ...] = ()
     prepare_retry_seconds: int = 60
     scale_down_delay_seconds: int = 30
+    leader_election: LeaderElection = LeaderElection()
     log_format: Literal["json", "plain"] = "json"
 
 

@@ -1,6 +1,7 @@
 """The executor writes in the promised order and stops at the first stale look."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ class Recorder:
 
 
 def executor(recorder: Recorder, leading: Callable[[], bool] = lambda: True) -> Executor:
-    return Executor(recorder, "pod-1", leading)  # type: ignore[arg-type]
+    return Executor(recorder, "pod-1", leading, lambda: datetime.now(UTC))  # type: ignore[arg-type]
 
 
 DECISION = Decision(

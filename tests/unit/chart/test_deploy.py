@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from serin_operator.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -50,9 +51,13 @@ def test_the_chart_sets_every_setting_and_its_defaults_are_the_operators() -> No
     fields = Settings.model_fields
     assert given.keys() == {field.alias for field in fields.values()}
     plain = {name: field for name, field in fields.items() if name not in ("images", "metric_sources")}
-    assert {field.alias: field.default for field in plain.values()} == {
+    assert {field.alias: _plain(field.default) for field in plain.values()} == {
         field.alias: given[str(field.alias)] for field in plain.values()
     }
+
+
+def _plain(default: object) -> object:
+    return default.model_dump(by_alias=True) if isinstance(default, BaseModel) else default
 
 
 def test_the_developers_configuration_is_one_the_operator_reads() -> None:

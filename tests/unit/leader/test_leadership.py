@@ -1,12 +1,16 @@
 """Of several candidates one leads, on clocks of their own."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from serin_operator.api.kinds import Kind
 from serin_operator.errors import ClusterUnavailable, Conflict
-from serin_operator.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
+from serin_operator.leader import Leadership
+from serin_operator.settings import LeaderElection
+
+TIMING = LeaderElection()
 
 
 class OneLease:
@@ -59,7 +63,7 @@ def clock() -> Clock:
 
 
 def candidate(store: OneLease, clock: Clock, name: str) -> Leadership:
-    return Leadership(store, "ns", name, clock)  # type: ignore[arg-type]
+    return Leadership(store, "ns", name, TIMING, clock, lambda: datetime.now(UTC))  # type: ignore[arg-type]
 
 
 async def test_the_first_one_leads_and_the_second_waits(store: OneLease, clock: Clock) -> None:
@@ -74,7 +78,7 @@ async def test_a_lease_that_is_not_renewed_is_taken_over(store: OneLease, clock:
     one, two = candidate(store, clock, "one"), candidate(store, clock, "two")
     await one.attempt()
     await two.attempt()
-    clock.now += LEASE_SECONDS
+    clock.now += TIMING.lease_duration_seconds
     assert not await two.attempt()
     clock.now += 1
     assert await two.attempt()
@@ -91,7 +95,6 @@ async def test_the_old_leader_stops_before_the_new_one_may_begin(store: OneLease
         if began:
             break
     assert two.holds()
-    assert RENEW_SECONDS < LEASE_SECONDS
 
 
 async def test_a_renewed_lease_stays(store: OneLease, clock: Clock) -> None:
@@ -106,7 +109,7 @@ async def test_an_apiserver_that_is_away_ends_leadership_in_time(store: OneLease
     one = candidate(store, clock, "one")
     await one.attempt()
     store.down = True
-    clock.now += RENEW_SECONDS - 1
+    clock.now += TIMING.renew_deadline_seconds - 1
     assert not await one.attempt()
     assert one.holds()
     clock.now += 2
@@ -131,5 +134,16 @@ async def test_of_two_that_write_at_once_one_wins(store: OneLease, clock: Clock)
     await candidate(store, clock, "dead").attempt()
     await one.attempt()
     await two.attempt()
-    clock.now += LEASE_SECONDS + 1
+    clock.now += TIMING.lease_duration_seconds + 1
     assert [await one.attempt(), await two.attempt()] == [True, False]
+
+
+async def test_a_lease_that_somebody_else_took_is_lost_at_once(store: OneLease, clock: Clock) -> None:
+    """Not after the deadline: a lease may change hands early, by a person's hand."""
+    one, two = candidate(store, clock, "one"), candidate(store, clock, "two")
+    await one.attempt()
+    assert store.lease is not None
+    store.lease["spec"]["holderIdentity"] = ""
+    await two.attempt()
+    assert not await one.attempt()
+    assert not one.holds()

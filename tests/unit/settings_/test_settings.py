@@ -34,6 +34,9 @@ def test_sources_are_named(tmp_path: Path) -> None:
         pytest.param("{}", "images", id="no images"),
         pytest.param(IMAGES + "imagePullPolicy: Sometimes", "imagePullPolicy", id="not a policy"),
         pytest.param(IMAGES + "prepareRetry: 5", "prepareRetry", id="unknown key"),
+        pytest.param(
+            IMAGES + "leaderElection: {renewDeadlineSeconds: 15}", "renewDeadlineSeconds", id="stops after others began"
+        ),
         pytest.param(":\n- [", "cannot be used", id="not YAML"),
     ],
 )

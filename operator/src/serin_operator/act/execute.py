@@ -4,7 +4,7 @@ A conflict means that the look was stale: nothing further of this decision is do
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -19,10 +19,13 @@ CONTROLLER = "serin.dev/operator"
 class Executor:
     """Writes to the cluster."""
 
-    def __init__(self, cluster: Cluster, instance: str, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self, cluster: Cluster, instance: str, may_write: Callable[[], bool], now: Callable[[], datetime]
+    ) -> None:
         self._cluster = cluster
         self._instance = instance
         self._may_write = may_write
+        self._now = now
         self._written: dict[str, str] = {}  # uid -> resourceVersion of our last status write: only to tell echoes
 
     def wrote(self, uid: str, resource_version: str) -> bool:
@@ -67,7 +70,7 @@ class Executor:
     async def _publish(self, event: Event, regarding: Json) -> None:
         """Events are hints: one that cannot be written is not worth a retry of the whole look."""
         try:
-            await self._cluster.create(EVENT, _event(event, regarding, self._instance))
+            await self._cluster.create(EVENT, _event(event, regarding, self._instance, self._now()))
         except SerinError:
             return
 
@@ -76,7 +79,7 @@ def _kind(manifest: Any) -> Kind:
     return KINDS[(manifest["apiVersion"], manifest["kind"])]
 
 
-def _event(event: Event, regarding: Json, instance: str) -> Json:
+def _event(event: Event, regarding: Json, instance: str, now: datetime) -> Json:
     """An events.k8s.io/v1 Event (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
 
     Its name derives from what it says about which version of the object, so a second try is the same event.
@@ -89,7 +92,7 @@ def _event(event: Event, regarding: Json, instance: str) -> Json:
             "name": f"{regarding['name'][:40]}.{sha256(text.encode()).hexdigest()[:12]}",
             "namespace": regarding["namespace"],
         },
-        "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reason": event.reason,
         "note": event.message[:1000],
         "type": "Warning" if event.warning else "Normal",
