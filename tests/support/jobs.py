@@ -167,6 +167,7 @@ class World:
             attempt=int(labels[names.ATTEMPT]),
             name=name,
             uid=f"uid-{name}",
+            resource_version="1",
             phase=RunPhase.RUNNING,
             started_at=self.now,
         )

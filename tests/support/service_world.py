@@ -171,6 +171,21 @@ class World:
         service["metadata"]["generation"] += 1
         self._stamp(service)
 
+    def touch(self, kind: str, name: str, change: Callable[[Json], None]) -> None:
+        """Somebody else writes a status: another leader, or we ourselves before a long sleep."""
+        found = self.objects[(kind, name)]
+        change(found["status"])
+        self._stamp(found)
+
+    def set_route(self, weights: dict[str, int]) -> None:
+        """Somebody else writes the route."""
+        route = self.objects[("HTTPRoute", SERVICE)]
+        refs = route["spec"]["rules"][0]["backendRefs"]
+        for ref in refs:
+            ref["weight"] = weights.get(ref["name"], 0)
+        route["metadata"]["generation"] += 1
+        self._stamp(route)
+
     # --- what a test looks at -------------------------------------------------------------------------------------
 
     @property
@@ -209,28 +224,47 @@ class World:
         """One look of the operator; it may die after some of its writes."""
         decision = decide_service(self.snapshot())
         self.sentences.append(decision.sentence)
+        self.carry_out(decision, dies_after)
+        return decision
+
+    def carry_out(self, decision: Decision, dies_after: int | None = None) -> None:
+        """What the executor does with a decision."""
         for number, write in enumerate([*decision.statuses, *decision.actions]):
             if number == dies_after:
                 raise Died
+            if number == len(decision.statuses):
+                self._pass(decision)
             self._carry_out(write)
         self.events.extend(event.reason for event in decision.events)
-        return decision
+
+    def _pass(self, decision: Decision) -> None:
+        for fence in decision.fences:
+            self._expect(fence.kind, fence.name, fence.expect)
 
     def _carry_out(self, write: StatusWrite | Action) -> None:
         match write:
             case StatusWrite():
                 self._write_status(write)
-            case Apply(manifest, _) | Create(manifest):
+            case Apply(manifest, _, expect):
+                self._expect(manifest["kind"], manifest["metadata"]["name"], expect)
                 self._apply(dict(manifest))
-            case Delete(_, kind, _, name, uid):
+            case Create(manifest):
+                self._apply(dict(manifest))
+            case Delete(_, kind, _, name, uid, version):
                 self.writes.append(f"delete {kind} {name}")
                 if (found := self.objects.get((kind, name))) is not None and found["metadata"]["uid"] == uid:
+                    self._expect(kind, name, version)
                     del self.objects[(kind, name)]
+
+    def _expect(self, kind: str, name: str, version: str | None) -> None:
+        """The apiserver's precondition."""
+        found = self.objects.get((kind, name))
+        if version is not None and (found is None or found["metadata"]["resourceVersion"] != version):
+            raise Conflict(f"{kind} {name} is newer")
 
     def _write_status(self, write: StatusWrite) -> None:
         found = self.objects[(write.kind, write.name)]
-        if write.expect is not None and write.expect != found["metadata"]["resourceVersion"]:
-            raise Conflict(f"{write.kind} {write.name} is newer")
+        self._expect(write.kind, write.name, write.expect)
         self.writes.append(f"status {write.kind} {write.name}")
         before = found.get("status", {})
         if write.kind == "ModelRevision":

@@ -22,6 +22,7 @@ Objects = list[Json]
 Query = list[tuple[str, str]]
 REQUEST_TIMEOUT_SECONDS = 15
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _MAY_HEAL = frozenset({429, 500, 502, 503, 504})
 
 
@@ -83,9 +84,23 @@ class Cluster:
         meta = manifest["metadata"]
         return await self._call("PUT", kind.path(meta.get("namespace"), meta["name"]), body=dict(manifest))
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete the very object that was seen, its children after it."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    async def confirm(self, kind: Kind, namespace: str, name: str, version: str) -> None:
+        """Conflict unless the stored object still has this resourceVersion.
+
+        A patch that changes nothing but names a version: the apiserver compares it with what etcd holds, and stores
+        nothing (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions). It goes to /status,
+        since more than the status of users' objects is not ours to patch.
+        """
+        body = {"metadata": {"resourceVersion": version}}
+        path = kind.path(namespace, name, "status")
+        try:
+            await self._call("PATCH", path, body=body, content_type=_MERGE)
+        except _NotFound as error:
+            raise Conflict(str(error)) from error
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, version: str) -> None:
+        """Delete the very object, at the very version, that was seen; its children after it."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid, "resourceVersion": version}}
         try:
             await self._call("DELETE", kind.path(namespace, name), body=body)
         except _NotFound:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from serin_operator.act.execute import Executor
 from serin_operator.api.kinds import Kind
-from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, StatusWrite
+from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, Fence, StatusWrite
 from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading
 
 REGARDING = {"kind": "FineTuneJob", "namespace": "ml", "name": "bot", "uid": "u"}
@@ -39,8 +39,11 @@ class Recorder:
         self._note(f"create {kind.kind}", manifest)
         return True
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        self._note(f"delete {kind.kind} {name} {uid}")
+    async def confirm(self, kind: Kind, namespace: str, name: str, version: str) -> None:
+        self._note(f"confirm {kind.kind} {name} {version}")
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, version: str) -> None:
+        self._note(f"delete {kind.kind} {name} {uid} {version}")
 
 
 def executor(recorder: Recorder, leading: Callable[[], bool] = lambda: True) -> Executor:
@@ -50,7 +53,7 @@ def executor(recorder: Recorder, leading: Callable[[], bool] = lambda: True) -> 
 DECISION = Decision(
     sentence="x",
     statuses=(STATUS,),
-    actions=(Create(JOB), Apply(JOB, "m"), Delete("batch/v1", "Job", "ml", "old", "old-uid")),
+    actions=(Create(JOB), Apply(JOB, "m"), Delete("batch/v1", "Job", "ml", "old", "old-uid", "3")),
     events=(Event("Training", "it trains"),),
 )
 
@@ -62,7 +65,7 @@ async def test_status_comes_first_then_objects_then_events() -> None:
         "apply FineTuneJob/status",
         "create Job",
         "apply Job",
-        "delete Job old old-uid",
+        "delete Job old old-uid 3",
         "create Event",
     ]
 
@@ -108,3 +111,36 @@ async def test_a_process_that_lost_the_lease_in_the_middle_writes_no_more() -> N
     with pytest.raises(NotLeading):
         await executor(recorder, lambda: next(answers)).carry_out(DECISION, REGARDING)
     assert recorder.calls == ["apply FineTuneJob/status"]
+
+
+FENCED = Decision(
+    sentence="x",
+    fences=(Fence("serin.dev/v1alpha1", "ModelService", "ml", "bot", "7"),),
+    actions=(Apply(JOB, "m", expect="4"),),
+)
+
+
+async def test_fences_are_passed_after_the_statuses_and_before_the_first_action() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(FENCED, REGARDING)
+    assert recorder.calls == ["confirm ModelService bot 7", "apply Job"]
+
+
+async def test_a_fence_that_does_not_hold_stops_the_actions() -> None:
+    recorder = Recorder("confirm ModelService bot 7", Conflict("newer"))
+    with pytest.raises(Conflict):
+        await executor(recorder).carry_out(FENCED, REGARDING)
+    assert recorder.calls == ["confirm ModelService bot 7"]
+
+
+async def test_a_decision_without_actions_asks_for_no_fence() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(Decision(sentence="x", fences=FENCED.fences), REGARDING)
+    assert recorder.calls == []
+
+
+async def test_an_apply_names_the_version_that_it_may_replace() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(FENCED, REGARDING)
+    assert recorder.bodies[1]["metadata"] == JOB["metadata"] | {"resourceVersion": "4"}
+    assert "resourceVersion" not in JOB["metadata"]

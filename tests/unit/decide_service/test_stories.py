@@ -321,7 +321,7 @@ def test_somebody_elses_route_of_the_same_name_is_left_alone() -> None:
     theirs = {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": {"name": "bot", "namespace": "ml", "uid": "uid-theirs", "generation": 1},
+        "metadata": {"name": "bot", "namespace": "ml", "uid": "uid-theirs", "generation": 1, "resourceVersion": "1"},
         "spec": {"rules": []},
     }
     world.objects[("HTTPRoute", "bot")] = theirs

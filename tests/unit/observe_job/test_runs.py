@@ -26,6 +26,7 @@ def a_job(condition: str | None = None, **labels: str) -> dict[str, Any]:
         "metadata": {
             "name": "bot-train",
             "uid": "u",
+            "resourceVersion": "1",
             "ownerReferences": [{"kind": "FineTuneJob", "uid": "owner"}],
             "labels": LABELS | labels,
             "creationTimestamp": "2026-01-01T11:00:00Z",

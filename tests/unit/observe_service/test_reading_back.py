@@ -17,7 +17,7 @@ A, B = revision_name("a"), revision_name("b")
 
 def a_route(generation: int = 3, observed: int = 3, accepted: str = "True", resolved: str = "True") -> dict[str, Any]:
     route = http_route(SERVICE, [(A, 90), (B, 10)])
-    route["metadata"]["generation"] = generation
+    route["metadata"] |= {"generation": generation, "resourceVersion": "1"}
     conditions = [
         {
             "type": "Accepted",

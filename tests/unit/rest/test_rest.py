@@ -56,13 +56,13 @@ async def test_created_before_is_success(asking: Asking) -> None:
 
 
 async def test_deleted_before_is_success(asking: Asking) -> None:
-    await (await asking(saying(404, "NotFound"))).delete(kinds.JOB, "ml", "j", "u")
+    await (await asking(saying(404, "NotFound"))).delete(kinds.JOB, "ml", "j", "u", "3")
 
 
 async def test_another_uid_is_a_conflict(asking: Asking) -> None:
     with pytest.raises(Conflict):
         await (await asking(saying(409, "Conflict", "the UID in the precondition differs"))).delete(
-            kinds.JOB, "ml", "j", "u"
+            kinds.JOB, "ml", "j", "u", "3"
         )
 
 

@@ -1,4 +1,4 @@
-"""Carries out a Decision: status first (the journal), then objects, then events. It decides nothing.
+"""Carries out a Decision: status first (the journal), then fences, then objects, then events. It decides nothing.
 
 A conflict means that the look was stale: nothing further of this decision is done, and the object is looked at again.
 """
@@ -9,7 +9,17 @@ from hashlib import sha256
 from typing import Any
 
 from serin_operator.api.kinds import EVENT, FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
-from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, Event, StatusWrite
+from serin_operator.decide.decision import (
+    Action,
+    Apply,
+    Create,
+    Decision,
+    Delete,
+    Event,
+    Fence,
+    Manifest,
+    StatusWrite,
+)
 from serin_operator.errors import NotLeading, SerinError
 from serin_operator.rest import Cluster, Json
 
@@ -37,6 +47,9 @@ class Executor:
         for write in decision.statuses:
             self._check_lease()
             await self._write_status(write)
+        for fence in decision.fences if decision.actions else ():
+            self._check_lease()
+            await self._pass(fence)
         for action in decision.actions:
             self._check_lease()
             await self._do(action)
@@ -58,14 +71,17 @@ class Executor:
         if kind in (FINE_TUNE_JOB, MODEL_SERVICE):
             self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
 
+    async def _pass(self, fence: Fence) -> None:
+        await self._cluster.confirm(KINDS[(fence.api_version, fence.kind)], fence.namespace, fence.name, fence.expect)
+
     async def _do(self, action: Action) -> None:
         match action:
-            case Apply(manifest, manager):
-                await self._cluster.apply(_kind(manifest), manifest, manager)
+            case Apply(manifest, manager, expect):
+                await self._cluster.apply(_kind(manifest), _expecting(manifest, expect), manager)
             case Create(manifest):
                 await self._cluster.create(_kind(manifest), manifest)
-            case Delete(api_version, kind, namespace, name, uid):
-                await self._cluster.delete(KINDS[(api_version, kind)], namespace, name, uid)
+            case Delete(api_version, kind, namespace, name, uid, version):
+                await self._cluster.delete(KINDS[(api_version, kind)], namespace, name, uid, version)
 
     async def _publish(self, event: Event, regarding: Json) -> None:
         """Events are hints: one that cannot be written is not worth a retry of the whole look."""
@@ -77,6 +93,13 @@ class Executor:
 
 def _kind(manifest: Any) -> Kind:
     return KINDS[(manifest["apiVersion"], manifest["kind"])]
+
+
+def _expecting(manifest: Manifest, version: str | None) -> Manifest:
+    """The manifest with the version that it may replace; without one it may create or replace whatever is there."""
+    if version is None:
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": version}}
 
 
 def _event(event: Event, regarding: Json, instance: str, now: datetime) -> Json:

@@ -22,11 +22,30 @@ class StatusWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Go on to the actions only if this object is still the version that the decision was made on.
+
+    Actions touch other objects than the one that was looked at, so its own version does not guard them: a look that was
+    stale, or a process that slept between looking and writing, would act on a world that is gone.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    expect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply: the same wish twice is the same object."""
+    """Server-side apply: the same wish twice is the same object.
+
+    `expect` is the version it may replace, where that counts; an object that is gone is made anew all the same.
+    """
 
     manifest: Manifest
     manager: str
+    expect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +57,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete exactly the object that was seen (uid precondition); gone already is success."""
+    """Delete exactly the object and the version that was seen (preconditions); gone already is success."""
 
     api_version: str
     kind: str
     namespace: str
     name: str
     uid: str
+    resource_version: str
 
 
 Action = Apply | Create | Delete
@@ -61,10 +81,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now. Status writes come first: what cannot be observed later is written down before anything moves."""
+    """What to do now. Status writes come first: what cannot be observed later is written down before anything moves.
+
+    Fences stand between them and the actions; an object whose status was just written needs none.
+    """
 
     sentence: str
     statuses: tuple[StatusWrite, ...] = ()
+    fences: tuple[Fence, ...] = ()
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: timedelta | None = None

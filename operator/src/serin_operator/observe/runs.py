@@ -54,6 +54,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         attempt=int(attempt),
         name=job["metadata"]["name"],
         uid=job["metadata"]["uid"],
+        resource_version=job["metadata"]["resourceVersion"],
         phase=phase,
         started_at=_time(job["metadata"]["creationTimestamp"]),
         finished_at=finished_at,

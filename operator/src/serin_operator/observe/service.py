@@ -128,6 +128,7 @@ def _child(item: Json) -> Child:
         uid=meta["uid"],
         revision=_revision(item),
         fingerprint=part(meta, "annotations").get(FINGERPRINT, ""),
+        resource_version=meta["resourceVersion"],
     )
 
 

@@ -19,6 +19,7 @@ def route_view(route: Json | None, service: ModelService) -> RouteView | None:
             gateway=None,
             programmed=False,
             serving=False,
+            resource_version=route["metadata"]["resourceVersion"],
             ours=False,
             problem=f"an HTTPRoute {service.metadata.name} exists already and is not Serin's; delete it, or give the"
             " ModelService another name",
@@ -32,6 +33,7 @@ def route_view(route: Json | None, service: ModelService) -> RouteView | None:
         gateway=_gateway(route),
         programmed=current,
         serving=_all_true(conditions),
+        resource_version=route["metadata"]["resourceVersion"],
         problem=_problem(conditions),
     )
 

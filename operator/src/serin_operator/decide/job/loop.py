@@ -183,5 +183,6 @@ def _record_verdict(
             name=o.revision,
             status=ModelRevisionStatus(gate=gate).manifest(),
             manager=names.FIELD_MANAGER_GATE,
+            expect=o.known_revision.metadata.resource_version,
         )
     )

@@ -32,6 +32,7 @@ class StageRun:
     attempt: int
     name: str
     uid: str
+    resource_version: str
     phase: RunPhase
     started_at: datetime
     finished_at: datetime | None = None

@@ -82,7 +82,11 @@ def _newest_run(s: JobSnapshot, plan: Plan) -> StageRun | None:
 def _clear(s: JobSnapshot, plan: Plan, entry: StageStatus | None, leftovers: list[StageRun]) -> Step:
     """Two attempts of one stage never live at the same time: the old one goes first."""
     namespace = s.job.metadata.namespace
-    deletes = tuple(Delete("batch/v1", "Job", namespace, run.name, run.uid) for run in leftovers if not run.deleting)
+    deletes = tuple(
+        Delete("batch/v1", "Job", namespace, run.name, run.uid, run.resource_version)
+        for run in leftovers
+        if not run.deleting
+    )
     waiting = entry or _entry(plan, s.now, attempt=1)
     names = ", ".join(run.name for run in leftovers)
     return Step(waiting, deletes, WAIT_FOR_DELETION, f"the spec changed; waiting until {names} is gone")

@@ -18,7 +18,7 @@ from serin_operator.api.v1alpha1 import (
     Verdict,
 )
 from serin_operator.decide.conditions import Finding, false, merged, true, unknown
-from serin_operator.decide.decision import Decision, Event, StatusWrite
+from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.manifests import names
@@ -86,10 +86,17 @@ def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
     return Decision(
         sentence=sentence,
         statuses=(*own, *o.records),
+        fences=() if news else (_fence(s),),
         actions=tuple(o.actions),
         events=events,
         requeue_after=o.requeue_after or POLL_IDLE,
     )
+
+
+def _fence(s: JobSnapshot) -> Fence:
+    """Nothing is started or deleted for a job whose journal has moved on."""
+    meta = s.job.metadata
+    return Fence(API_VERSION, "FineTuneJob", meta.namespace, meta.name, meta.resource_version)
 
 
 def _write(s: JobSnapshot, status: FineTuneJobStatus) -> StatusWrite:

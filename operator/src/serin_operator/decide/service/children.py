@@ -32,7 +32,7 @@ def deletes(s: ServiceSnapshot, plan: Plan) -> list[Action]:
     """Children of revisions that nobody is sent to any more."""
     namespace = s.service.metadata.namespace
     return [
-        Delete(child.api_version, child.kind, namespace, child.name, child.uid)
+        Delete(child.api_version, child.kind, namespace, child.name, child.uid, child.resource_version)
         for child in s.children
         if child.revision not in kept(plan) and expired(s, plan, child.revision) and _unrouted(s, child.revision)
     ]

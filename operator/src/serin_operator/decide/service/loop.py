@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE
 from serin_operator.api.v1alpha1 import ModelRevision, RolloutRecord
-from serin_operator.decide.decision import Decision, StatusWrite
+from serin_operator.decide.decision import Decision, Fence, StatusWrite
 from serin_operator.decide.service import canary, children, revisions, traffic
 from serin_operator.decide.service.canary import Plan
 from serin_operator.decide.service.snapshot import ServiceSnapshot
@@ -21,16 +21,31 @@ def decide_service(s: ServiceSnapshot) -> Decision:
     """What to write now, and when to look again."""
     plan = canary.plan(s)
     before, after = _records_first(s, plan), _records_last(s, plan)
+    statuses = (
+        *(_record_write(s.by_name[name], record) for name, record in before.items()),
+        *_status_write(s, plan),
+        *(_record_write(s.by_name[name], record) for name, record in after.items()),
+    )
     return Decision(
         sentence=plan.sentence,
-        statuses=(
-            *(_record_write(s.by_name[name], record) for name, record in before.items()),
-            *_status_write(s, plan),
-            *(_record_write(s.by_name[name], record) for name, record in after.items()),
-        ),
+        statuses=statuses,
+        fences=_fences(s, plan, statuses),
         actions=(*children.applies(s, plan), *traffic.applies(s, plan), *children.deletes(s, plan)),
         events=plan.events,
         requeue_after=min(plan.requeue_after, _scale_down_in(s, plan)),
+    )
+
+
+def _fences(s: ServiceSnapshot, plan: Plan, written: tuple[StatusWrite, ...]) -> tuple[Fence, ...]:
+    """No weight moves and nothing is deleted on a stale view of the service, or of a revision that is to get requests:
+    a rejection that this look has not seen changes the revision's version."""
+    known = {(write.kind, write.name) for write in written}
+    receiving = [s.by_name[name] for name, weight in (plan.weights or {}).items() if weight and name in s.by_name]
+    looked_at = [(MODEL_SERVICE, s.service.metadata), *((MODEL_REVISION, r.metadata) for r in receiving)]
+    return tuple(
+        Fence(kind.api_version, kind.kind, meta.namespace, meta.name, meta.resource_version)
+        for kind, meta in looked_at
+        if (kind.kind, meta.name) not in known
     )
 
 

@@ -74,6 +74,7 @@ class Child:
     uid: str
     revision: str
     fingerprint: str
+    resource_version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class RouteView:
     gateway: tuple[str, str] | None  # (namespace, name) of the only parent; None when it is not one Gateway
     programmed: bool  # our Gateway accepted this very generation and resolved its backends
     serving: bool  # our Gateway accepted it or the generation before: requests are answered meanwhile
+    resource_version: str
     problem: str = ""  # what the Gateway says against it
     ours: bool = True  # False when a route of this name exists that somebody else made
 

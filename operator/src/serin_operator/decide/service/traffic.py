@@ -18,7 +18,8 @@ def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
     backends = wanted_backends(s, plan)
     if not backends or (s.route is not None and _as_wanted(s, s.route, backends)):
         return []
-    return [Apply(http_route(s.service, backends), names.FIELD_MANAGER_TRAFFIC)]
+    version = s.route.resource_version if s.route is not None else None
+    return [Apply(http_route(s.service, backends), names.FIELD_MANAGER_TRAFFIC, expect=version)]
 
 
 def wanted_backends(s: ServiceSnapshot, plan: Plan) -> Backends:
