@@ -6,6 +6,7 @@ The apiserver, the Deployment and ReplicaSet controllers and the Gateway API's C
 import json
 import re
 import threading
+import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -148,7 +149,7 @@ class PlayedPrometheus:
 
 
 def _vector(*values: float) -> Json:
-    result = [{"metric": {}, "value": [0, str(value)]} for value in values]
+    result = [{"metric": {}, "value": [time.time(), str(value)]} for value in values]
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 

@@ -1,6 +1,9 @@
 """What Prometheus can answer, and what is made of it: a number, or why there is none."""
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -19,11 +22,15 @@ async def ask(handler: Handler, source: str = "default") -> Reading:
 
 
 def answers(document: Any, status: int = 200) -> Handler:
-    return lambda request: httpx.Response(status, json=document)
+    return lambda request: httpx.Response(status, json=document, headers={"Date": DATE})
 
 
-def vector(*values: str) -> dict[str, Any]:
-    result = [{"metric": {"i": str(i)}, "value": [1780000000.0, value]} for i, value in enumerate(values)]
+NOW = 1780000000.0
+DATE = formatdate(NOW, usegmt=True)
+
+
+def vector(*values: str, at: float = NOW) -> dict[str, Any]:
+    result = [{"metric": {"i": str(i)}, "value": [at, value]} for i, value in enumerate(values)]
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
@@ -39,7 +46,7 @@ async def test_one_series_is_its_value() -> None:
 
 
 async def test_a_scalar_is_its_value() -> None:
-    document = {"status": "success", "data": {"resultType": "scalar", "result": [1780000000.0, "3"]}}
+    document = {"status": "success", "data": {"resultType": "scalar", "result": [NOW, "3"]}}
     assert await ask(answers(document)) == Reading(ReadingKind.VALUE, 3.0)
 
 
@@ -48,7 +55,7 @@ async def test_the_query_goes_out_as_a_form_below_the_sources_address() -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(200, json=vector("1"))
+        return httpx.Response(200, json=vector("1"), headers={"Date": DATE})
 
     await ask(handler)
     assert seen[0].method == "POST"
@@ -64,6 +71,8 @@ async def test_the_query_goes_out_as_a_form_below_the_sources_address() -> None:
         pytest.param(answers(vector("NaN")), ReadingKind.NOT_A_NUMBER, "NaN", id="NaN"),
         pytest.param(answers(vector("+Inf")), ReadingKind.NOT_A_NUMBER, "+Inf", id="+Inf"),
         pytest.param(answers(vector("-Inf")), ReadingKind.NOT_A_NUMBER, "-Inf", id="-Inf"),
+        pytest.param(answers(vector("1", at=NOW - 61)), ReadingKind.STALE, "61 s old", id="an old sample"),
+        pytest.param(answers(vector("1", at=NOW + 3600)), ReadingKind.STALE, "3600 s in the", id="a sample to come"),
         pytest.param(
             answers({**vector("1"), "warnings": ["store unreachable"]}),
             ReadingKind.UNUSABLE_ANSWER,
@@ -125,3 +134,36 @@ async def test_an_unknown_source_is_refused_with_the_known_ones_and_nobody_is_as
     reading = await ask(raises(httpx.ConnectError), source="mimir")
     assert reading.kind is ReadingKind.UNKNOWN_SOURCE
     assert "are: default" in reading.text
+
+
+@pytest.mark.parametrize("age", [-30, 0, 30, 60])
+async def test_a_sample_may_be_a_little_old(age: float) -> None:
+    assert (await ask(answers(vector("0.98", at=NOW - age)))).kind is ReadingKind.VALUE
+
+
+async def test_the_operators_own_clock_does_not_make_a_sample_old() -> None:
+    """Both times are the source's; ours may be an hour off."""
+    assert abs(time.time() - NOW) > 3600
+    assert (await ask(answers(vector("0.98")))).kind is ReadingKind.VALUE
+
+
+async def test_an_answer_without_a_date_is_measured_by_our_own_clock() -> None:
+    def at(moment: float) -> Handler:
+        return lambda request: httpx.Response(200, json=vector("1", at=moment))
+
+    assert (await ask(at(time.time()))).kind is ReadingKind.VALUE
+    assert (await ask(at(time.time() - 600))).kind is ReadingKind.STALE
+
+
+async def test_an_answer_that_trickles_in_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time and the whole never would."""
+    monkeypatch.setattr("serin_operator.observe.prometheus.TIMEOUT_SECONDS", 0.2)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    reading = await ask(lambda request: httpx.Response(200, content=trickle()))
+    assert reading.kind is ReadingKind.OUTAGE
+    assert "did not answer within" in reading.text

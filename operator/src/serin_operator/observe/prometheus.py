@@ -3,14 +3,19 @@
 A URL never comes from a user's object (SSRF): an SLO names a source. Redirects are refused for the same reason. No
 answer is ever an exception here: an outage is something to decide on.
 
-Old samples: Prometheus answers an instant query with the newest sample of the last five minutes, under the time of the
-query. Queries over rate() or increase() do not have this trouble, since they are empty when nothing was scraped within
-their window; so there is no second query for the age of a series here.
+Old samples: a sample whose own time is far from that of the answer that brought it (its Date header, so that nobody's
+clock but the source's own counts) is not a value. Prometheus itself answers an instant query with the newest sample of
+the last five minutes, under the time of the query. Queries over rate() or increase() do not have this trouble, since
+they are empty when nothing was scraped within their window; so there is no second query for the age of a series here.
 """
 
+import asyncio
 import json
 import math
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 from serin_operator.decide.service.slos import unknown_source
@@ -21,6 +26,7 @@ from serin_operator.settings import MetricSource
 
 TIMEOUT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 256 * 1024  # one number needs a few hundred
+MAX_SAMPLE_AGE_SECONDS: Final = 60.0  # some sources evaluate up to 30 s back on purpose
 
 
 class MetricSources:
@@ -43,26 +49,42 @@ class MetricSources:
         if url is None:
             return Reading(ReadingKind.UNKNOWN_SOURCE, text=unknown_source(source, self.names))
         try:
-            status, body = await self._post(url, promql)
-        except httpx.TimeoutException:
+            answer = await self._post(url, promql)
+        except (httpx.TimeoutException, TimeoutError):
             return _outage(source, f"did not answer within {TIMEOUT_SECONDS:g} s")
         except httpx.HTTPError as error:
             return _outage(source, f"cannot be reached ({type(error).__name__}: {error})")
         except _TooLong:
             return _unusable(f"metric source {source} answered with more than {MAX_ANSWER_BYTES} bytes")
-        return _answer(source, status, body)
+        return _reading(source, answer)
 
-    async def _post(self, url: str, promql: str) -> tuple[int, bytes]:
+    async def _post(self, url: str, promql: str) -> "_Answer":
         form = {"query": promql, "timeout": f"{TIMEOUT_SECONDS:g}s"}
-        async with self._client.stream(
-            "POST", url, data=form, timeout=TIMEOUT_SECONDS, follow_redirects=False
-        ) as answer:
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),  # of all of it: httpx counts each read anew, so a trickle would never end
+            self._client.stream("POST", url, data=form, timeout=TIMEOUT_SECONDS, follow_redirects=False) as answer,
+        ):
             body = b""
             async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
                     raise _TooLong
-            return answer.status_code, body
+            return _Answer(answer.status_code, body, _moment(answer.headers.get("Date")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    at: float  # by the source's clock
+
+
+def _moment(date: str | None) -> float:
+    """When the source answered; by our own clock when it does not say."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return time.time()
 
 
 class _TooLong(Exception):
@@ -77,35 +99,36 @@ def _unusable(text: str) -> Reading:
     return Reading(ReadingKind.UNUSABLE_ANSWER, text=text)
 
 
-def _answer(source: str, status: int, body: bytes) -> Reading:
+def _reading(source: str, answer: _Answer) -> Reading:
     """The HTTP answer (https://prometheus.io/docs/prometheus/latest/querying/api/) as a reading."""
+    status = answer.status
     if 300 <= status <= 399:
         return _outage(source, f"answered with a redirect ({status}), which is not followed: correct its URL")
     try:
-        document = json.loads(body)
+        document = json.loads(answer.body)
     except ValueError:
         return _outage(source, f"answered {status} with something that is not JSON")
     if not isinstance(document, dict):
         return _outage(source, f"answered {status} with something that is not a Prometheus document")
-    return _document(source, status, cast("Json", document))
+    return _document(source, answer, cast("Json", document))
 
 
-def _document(source: str, status: int, document: Json) -> Reading:
+def _document(source: str, answer: _Answer, document: Json) -> Reading:
     error = str(document.get("error", ""))[:300]
     if document.get("errorType") == "bad_data":
         return Reading(ReadingKind.INVALID_QUERY, text=f"the query is refused: {error}; correct spec.slos[].query")
-    if status != 200 or document.get("status") != "success":
-        return _outage(source, f"answered {status}{f': {error}' if error else ''}")
+    if answer.status != 200 or document.get("status") != "success":
+        return _outage(source, f"answered {answer.status}{f': {error}' if error else ''}")
     if document.get("warnings"):
         warning = str(document["warnings"][0])[:300]
         return _unusable(f"metric source {source} warns that the answer may be partial: {warning}")
-    return _data(part(document, "data"))
+    return _data(part(document, "data"), answer.at)
 
 
-def _data(data: Json) -> Reading:
+def _data(data: Json, now: float) -> Reading:
     kind = data.get("resultType")
     if kind == "scalar":
-        return _number(data.get("result"))
+        return _number(data.get("result"), now)
     if kind != "vector":
         return _unusable(f"the query gives a {kind or 'document without data'}, not one number; aggregate it")
     series = parts(data, "result")
@@ -116,18 +139,25 @@ def _data(data: Json) -> Reading:
             ReadingKind.SEVERAL_SERIES,
             text=f"the query gives {len(series)} series, not one; aggregate it, with sum(...) or max(...)",
         )
-    return _number(series[0].get("value"))
+    return _number(series[0].get("value"), now)
 
 
-def _number(sample: Any) -> Reading:
+def _number(sample: Any, now: float) -> Reading:
     """`[time, "value"]`; the value is a string since JSON has no NaN."""
     try:
-        value = float(sample[1])
+        age, value = now - float(sample[0]), float(sample[1])
     except (TypeError, ValueError, IndexError, KeyError):
         return _unusable("the answer holds a value that is not a number (a native histogram?)")
     if not math.isfinite(value):
         return Reading(
             ReadingKind.NOT_A_NUMBER,
             text=f"the query gives {sample[1]}: a division by 0, so nothing happened within its window",
+        )
+    if not abs(age) <= MAX_SAMPLE_AGE_SECONDS:
+        when = f"{age:.0f} s old" if age > 0 else f"{-age:.0f} s in the future"
+        return Reading(
+            ReadingKind.STALE,
+            text=f"the sample is {when} by the source's own clock, so it says nothing about now; check what stands"
+            " between the operator and Prometheus (a cache?), and their clocks",
         )
     return Reading(ReadingKind.VALUE, value)

@@ -15,6 +15,7 @@ class ReadingKind(StrEnum):
     VALUE = "Value"
     NO_DATA = "NoData"
     NOT_A_NUMBER = "NotANumber"
+    STALE = "StaleSample"
     SEVERAL_SERIES = "SeveralSeries"
     UNUSABLE_ANSWER = "UnusableAnswer"
     INVALID_QUERY = "InvalidQuery"
