@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,13 @@ class ApiServer:
         audit: bool = True,
         extra_args: Sequence[str] = (),
         paths: Paths | None = None,
+        policy: Mapping[str, Any] | None = None,
     ) -> None:
         self.controllers = tuple(controllers)
         self.extra_args = tuple(extra_args)
         self.paths = paths or Paths.default()
         self.audit = audit
+        self.policy = policy if policy is not None else audit_policy()
         self._children: list[Child] = []
         self._folder: Path | None = None
         self.url = ""
@@ -69,6 +71,10 @@ class ApiServer:
     @property
     def kubeconfig(self) -> Path:
         return self.folder / "admin.kubeconfig"
+
+    @property
+    def authority(self) -> Authority:
+        return Authority(self.folder / "pki").prepare()
 
     @property
     def audit_log(self) -> Path:
@@ -98,6 +104,11 @@ class ApiServer:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def start_controllers(self, controllers: Sequence[str]) -> None:
+        """The controller manager of an apiserver that runs without one: after the CRDs are there, it need not find them."""
+        self.controllers = tuple(controllers)
+        self._run("kube-controller-manager", *self._controller_flags(self.authority))
 
     def kill(self, name: str) -> None:
         """SIGKILL to one program, for tests of outages."""
@@ -132,7 +143,7 @@ class ApiServer:
         return [json.loads(line) for line in self.audit_log.read_text().splitlines() if line.endswith("}")]
 
     def _start_programs(self) -> None:
-        authority = Authority(self.folder / "pki").prepare()
+        authority = self.authority
         etcd_client, etcd_peer, secure = free_ports(3)
         self._run("etcd", *etcd_flags(self.folder / "etcd", etcd_client, etcd_peer))
         self.url = f"https://{LOOPBACK}:{secure}"
@@ -171,7 +182,7 @@ class ApiServer:
         ]
         if self.audit:
             policy = self.folder / "audit-policy.json"
-            policy.write_text(json.dumps(audit_policy()))
+            policy.write_text(json.dumps(self.policy))
             flags += [
                 f"--audit-policy-file={policy}",
                 f"--audit-log-path={self.audit_log}",

@@ -1,0 +1,175 @@
+"""What the proxy can do to one request. A fault gets the exchange and says how it ends; new ones are a class away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from faults.harness.calls import Call
+
+REASONS = {
+    401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired", 429: "TooManyRequests",
+    500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the operator is told."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Cut(Exception):
+    """The connection ends without an answer."""
+
+
+@dataclass
+class Exchange:
+    """One request on its way. `forward` lets it happen; it may be called once, or not at all."""
+
+    call: Call
+    forward: Callable[[], Awaitable[Reply]]
+    random: random.Random
+
+
+class Fault(Protocol):
+    """Returns the reply, or raises Cut."""
+
+    async def __call__(self, exchange: Exchange) -> Reply: ...
+
+
+class Mortal(Protocol):
+    """Something that can be killed and started: an Operator."""
+
+    def kill(self) -> None: ...
+
+    def start(self) -> object: ...
+
+
+def refusal(status: int, retry_after: float | None = None, message: str = "a fault of the test's") -> Reply:
+    """The Status document that an apiserver answers with."""
+    said = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+            "reason": REASONS.get(status, "InternalError"), "code": status}  # fmt: skip
+    headers = {"Content-Type": "application/json"}
+    if retry_after is not None:
+        headers["Retry-After"] = f"{retry_after:g}"
+    return Reply(status, json.dumps(said).encode(), headers)
+
+
+@dataclass(frozen=True)
+class KillBefore:
+    """SIGKILL before the write reaches the apiserver; a fresh operator starts at once unless told not to."""
+
+    operator: Mortal
+    restart: bool = True
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        await _end(self.operator, self.restart)
+        raise Cut
+
+
+@dataclass(frozen=True)
+class KillAfter:
+    """SIGKILL once the write is committed, before the operator hears of it."""
+
+    operator: Mortal
+    restart: bool = True
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        await exchange.forward()
+        await _end(self.operator, self.restart)
+        raise Cut
+
+
+async def _end(operator: Mortal, restart: bool) -> None:
+    await asyncio.to_thread(operator.kill)
+    if restart:
+        await asyncio.to_thread(operator.start)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The apiserver is not asked; this is what the operator is told."""
+
+    status: int
+    retry_after: float | None = None
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        return refusal(self.status, self.retry_after)
+
+
+@dataclass(frozen=True)
+class CutBefore:
+    """The connection ends and nothing happened."""
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        raise Cut
+
+
+@dataclass(frozen=True)
+class CommitThenCut:
+    """Ambiguous success: it happened, and the answer is lost."""
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        await exchange.forward()
+        raise Cut
+
+
+@dataclass(frozen=True)
+class CommitThenAnswer:
+    """Ambiguous success: it happened, and the operator is told that it may not have."""
+
+    status: int = 504
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        await exchange.forward()
+        return refusal(self.status)
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Late, and then as it should be."""
+
+    seconds: float
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        await asyncio.sleep(self.seconds)
+        return await exchange.forward()
+
+
+@dataclass(frozen=True)
+class RandomAnswers:
+    """This share of requests is answered so and not forwarded; the proxy's seed decides which."""
+
+    share: float
+    status: int = 500
+    retry_after: float | None = None
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        if exchange.random.random() < self.share:
+            return refusal(self.status, self.retry_after)
+        exchange.call.fault = ""  # this one was let through
+        return await exchange.forward()
+
+
+@dataclass(frozen=True)
+class Run:
+    """Something happens right before (or after) the request, which passes; for a second writer in the middle."""
+
+    what: Callable[[Call], object]
+    after: bool = False
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        if self.after:
+            reply = await exchange.forward()
+            await asyncio.to_thread(self.what, exchange.call)
+            return reply
+        await asyncio.to_thread(self.what, exchange.call)
+        return await exchange.forward()
