@@ -49,6 +49,7 @@ def server() -> Iterator[ApiServer]:
         "garbage-collector-controller",
         "serviceaccount-controller",
         "namespace-controller",
+        "resourcequota-controller",
     )
     with ApiServer(controllers=controllers) as found:
         found.kubectl("apply", "--server-side", "-f", "crds/")
@@ -193,3 +194,85 @@ def test_two_operators_one_acts_and_the_other_takes_over(
         assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
     finally:
         second.stop()
+
+
+def condition(server: ApiServer, namespace: str, type_: str) -> dict[str, Any]:
+    return next((c for c in status(server, namespace).get("conditions", []) if c["type"] == type_), {})
+
+
+def quota(server: ApiServer, namespace: str, **hard: str) -> None:
+    manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": {"hard": hard}}
+    apply(server, namespace, manifest)
+    until(
+        lambda: hard == json.loads(server.kubectl("-n", namespace, "get", "resourcequota", "team", "-o", "json"))
+        .get("status", {}).get("hard"), 30, lambda: "the quota is not in force",
+    )  # fmt: skip
+
+
+def test_what_a_quota_refuses_is_told_and_goes_by_itself(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    quota(server, namespace, **{"count/jobs.batch": "0"})
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    until(lambda: condition(server, namespace, "WritesAccepted").get("reason") == "QuotaExceeded", 30,
+          lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+    found = status(server, namespace)
+    assert found["state"] == "Waiting"
+    assert "exceeded quota: team" in found["message"]
+    assert "raise the ResourceQuota" in found["message"]
+    assert condition(server, namespace, "Stalled")["status"] == "False"
+    quota(server, namespace, **{"count/jobs.batch": "10"})
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 60, operator.tail)
+    assert condition(server, namespace, "WritesAccepted")["status"] == "True"
+    assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
+
+
+def test_what_an_admission_policy_refuses_is_told_in_its_own_words(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    meta = {"name": f"no-jobs-{namespace}"}
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    constraints = {
+        "resourceRules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+    }
+    validations = [{"expression": "false", "message": "no Jobs on Saturdays"}]
+    group = "admissionregistration.k8s.io/v1"
+    policy = {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": meta,
+              "spec": {"matchConstraints": constraints, "validations": validations}}  # fmt: skip
+    binding = {"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
+               "spec": {"policyName": meta["name"], "validationActions": ["Deny"]}}  # fmt: skip
+    probe = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "probe"},
+             "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}  # fmt: skip
+    apply(server, namespace, policy, binding)
+    try:
+        until(lambda: "Saturdays" in server.kubectl_process(
+            "-n", namespace, "create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe)).stderr,
+            30, lambda: "the policy is not in force")  # fmt: skip
+        apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+        until(lambda: condition(server, namespace, "WritesAccepted").get("reason") == "AdmissionDenied", 30,
+              lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+        assert "no Jobs on Saturdays" in status(server, namespace)["message"]
+    finally:
+        server.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", meta["name"])
+    until(lambda: jobs(server, namespace) == ["prepare"], 60, operator.tail)
+    until(lambda: condition(server, namespace, "WritesAccepted").get("status") == "True", 10, operator.tail)
+
+
+def test_a_job_whose_pods_are_refused_says_where_the_reason_is(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    """The Job is accepted; its controller may not create the pod, and says so in events only."""
+    quota(server, namespace, pods="0")
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    until(lambda: "could be created" in str(status(server, namespace).get("message")), 40,
+          lambda: f"{status(server, namespace)}\n{operator.tail()}")  # fmt: skip
+    assert "kubectl describe job" in status(server, namespace)["message"]
+
+
+def test_stages_pass_pod_security_restricted(server: ApiServer, namespace: str, operator: OperatorProcess) -> None:
+    server.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 60, operator.tail)

@@ -18,7 +18,12 @@ class Conflict(SerinError):
 
 
 class Refused(SerinError):
-    """The apiserver understood the write and said no (403, 422, ...); its sentence is the message."""
+    """The apiserver understood the call and said no (403, 422, ...); `said` is its own sentence."""
+
+    def __init__(self, message: str, code: int = 0, said: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.said = said or message
 
 
 class NotLeading(SerinError):

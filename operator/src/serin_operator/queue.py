@@ -74,16 +74,17 @@ class WorkQueue:
                 again = await look(key)
                 self._failures.pop(key, None)
             except RetryLater as later:
-                again = self._back_off(key, later.after)
+                again = self._back_off(key, later)
             finally:
                 self._busy.discard(key)
                 self._changed.set()
             if again is not None:
                 self.add(key, again)
 
-    def _back_off(self, key: Key, asked: timedelta | None) -> timedelta:
+    def _back_off(self, key: Key, later: "RetryLater") -> timedelta:
         self._failures[key] = self._failures.get(key, 0) + 1
-        return max(backoff(self._failures[key]), asked or timedelta(0))
+        wait = max(backoff(self._failures[key]), later.after or timedelta(0))
+        return min(wait, later.at_most) if later.at_most is not None else wait
 
     async def _next(self) -> Key:
         loop = asyncio.get_running_loop()
@@ -123,8 +124,9 @@ class WorkQueue:
 
 
 class RetryLater(Exception):
-    """The look failed in a way that time may heal."""
+    """The look failed in a way that time may heal. Not before `after`; not later than `at_most`, however often it failed."""
 
-    def __init__(self, after: timedelta | None = None) -> None:
+    def __init__(self, after: timedelta | None = None, at_most: timedelta | None = None) -> None:
         super().__init__()
         self.after = after
+        self.at_most = at_most

@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from serin_operator import telemetry
-from serin_operator.act.execute import Executor
+from serin_operator.act.execute import Executor, WriteRefused
 from serin_operator.api.v1alpha1 import API_VERSION, ObjectMeta
 from serin_operator.decide.decision import Decision
 from serin_operator.decide.job import decide_job
+from serin_operator.decide.refusals import Refusal
 from serin_operator.decide.service import decide_service
 from serin_operator.errors import ClusterUnavailable, Conflict, SerinError
 from serin_operator.http import httpx
@@ -47,6 +48,9 @@ class Reconciler:
     client: httpx.AsyncClient
     settings: Settings
     now: Callable[[], datetime]  # the apiserver's time of day, not this machine's
+    refused: dict[Key, Refusal] = field(
+        default_factory=dict[Key, Refusal]
+    )  # at the last look; found anew after a restart
 
     async def look(self, key: Key) -> timedelta | None:
         """Observe, decide, act; when to look again (None: the object is gone)."""
@@ -54,16 +58,27 @@ class Reconciler:
             try:
                 found = await self._loops[key.kind](key)
                 if found is None:
+                    self.refused.pop(key, None)
                     telemetry.RECONCILES.labels(key.kind, "gone").inc()
                     return None
-                await self.executor.carry_out(found.decision, _regarding(key, found.meta))
+                again = await self._act(key, found)
             except Exception as error:
                 raise self._sorted(key, error) from error
         telemetry.RECONCILES.labels(key.kind, "ok").inc()
         for event in found.decision.events:
             telemetry.DECISIONS.labels(key.kind, event.reason).inc()
         log.info("%s", found.decision.sentence, extra={"object": str(key)})
-        return found.decision.requeue_after
+        return again
+
+    async def _act(self, key: Key, found: Look) -> timedelta | None:
+        """When to look again. What the apiserver refused is a fact of the next look, which tells the user; once all is
+        accepted, one more look takes the condition away."""
+        try:
+            await self.executor.carry_out(found.decision, _regarding(key, found.meta))
+        except WriteRefused as error:
+            self.refused[key] = error.refusal
+            raise
+        return timedelta() if self.refused.pop(key, None) is not None else found.decision.requeue_after
 
     @property
     def _loops(self) -> dict[str, Callable[[Key], Awaitable[Look | None]]]:
@@ -71,11 +86,15 @@ class Reconciler:
 
     async def _job(self, key: Key) -> Look | None:
         snapshot = await observe_job(self.cluster, self.client, self.settings, key.namespace, key.name, self.now())
-        return Look(snapshot.job.metadata, decide_job(snapshot)) if snapshot is not None else None
+        if snapshot is None:
+            return None
+        return Look(snapshot.job.metadata, decide_job(replace(snapshot, refused=self.refused.get(key))))
 
     async def _service(self, key: Key) -> Look | None:
         snapshot = await observe_service(self.cluster, self.sources, self.settings, key.namespace, key.name, self.now())
-        return Look(snapshot.service.metadata, decide_service(snapshot)) if snapshot is not None else None
+        if snapshot is None:
+            return None
+        return Look(snapshot.service.metadata, decide_service(replace(snapshot, refused=self.refused.get(key))))
 
     def _sorted(self, key: Key, error: Exception) -> RetryLater:
         """Every failure of a look is looked at again; how it is told depends on whose turn it is."""
@@ -84,6 +103,9 @@ class Reconciler:
         if isinstance(error, Conflict):
             log.info("the look was stale, looking again: %s", error, extra=where)
             return RetryLater()
+        if isinstance(error, WriteRefused):
+            log.warning("%s", error, extra=where)
+            return RetryLater(at_most=error.look_again)
         if isinstance(error, ClusterUnavailable):
             log.warning("%s", error, extra=where)
             return RetryLater(timedelta(seconds=error.retry_after) if error.retry_after is not None else None)

@@ -151,7 +151,7 @@ def _explained(status: int, body: str, retry_after: str | None, call: str) -> Ex
     reason, sentence = _status_document(body)
     message = f"{call}: {sentence}"
     if status == 404:
-        return _NotFound(message)
+        return _NotFound(message, status, sentence)
     if status == 409:
         return _AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
     if status in _MAY_HEAL or status == 0:
@@ -159,7 +159,7 @@ def _explained(status: int, body: str, retry_after: str | None, call: str) -> Ex
         return ClusterUnavailable(message, retry_after=seconds)
     if status == 401:
         return ClusterUnavailable(message)  # a token on its way to being renewed
-    return Refused(message)
+    return Refused(message, status, sentence)
 
 
 def _status_document(body: str) -> tuple[str, str]:

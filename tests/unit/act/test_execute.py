@@ -1,14 +1,14 @@
 """The executor writes in the promised order and stops at the first stale look."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from serin_operator.act.execute import Executor
+from serin_operator.act.execute import Executor, WriteRefused
 from serin_operator.api.kinds import Kind
 from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, Fence, StatusWrite
-from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading
+from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading, Refused
 
 REGARDING = {"kind": "FineTuneJob", "namespace": "ml", "name": "bot", "uid": "u"}
 STATUS = StatusWrite("serin.dev/v1alpha1", "FineTuneJob", "ml", "bot", {"state": "Training"}, "m", expect="7")
@@ -144,3 +144,38 @@ async def test_an_apply_names_the_version_that_it_may_replace() -> None:
     await executor(recorder).carry_out(FENCED, REGARDING)
     assert recorder.bodies[1]["metadata"] == JOB["metadata"] | {"resourceVersion": "4"}
     assert "resourceVersion" not in JOB["metadata"]
+
+
+ROUTE = {
+    "apiVersion": "gateway.networking.k8s.io/v1",
+    "kind": "HTTPRoute",
+    "metadata": {"name": "r", "namespace": "ml"},
+}
+NO = Refused("PATCH /apis/...: no", 403, "exceeded quota: q")
+
+
+async def test_a_refused_apply_keeps_neither_the_route_nor_the_events_back() -> None:
+    recorder = Recorder("apply Job", NO)
+    decision = Decision(
+        sentence="x",
+        actions=(Apply(JOB, "m"), Apply(ROUTE, "m")),
+        events=(Event("RolledBack", "all traffic goes back"),),
+        requeue_after=timedelta(seconds=5),
+    )
+    with pytest.raises(WriteRefused) as told:
+        await executor(recorder).carry_out(decision, REGARDING)
+    assert recorder.calls == ["apply Job", "apply HTTPRoute", "create Event"]
+    assert (told.value.refusal.kind, told.value.refusal.name, told.value.refusal.code) == ("Job", "j", 403)
+    assert told.value.look_again == timedelta(seconds=5)
+
+
+async def test_what_builds_upon_a_refused_create_is_left() -> None:
+    recorder = Recorder("create Job", NO)
+    with pytest.raises(WriteRefused):
+        await executor(recorder).carry_out(DECISION, REGARDING)
+    assert recorder.calls == ["apply FineTuneJob/status", "create Job", "create Event"]
+
+
+async def test_an_object_that_went_before_its_status_was_written_is_a_stale_look() -> None:
+    with pytest.raises(Conflict):
+        await executor(Recorder("apply FineTuneJob/status", Refused("gone", 404))).carry_out(DECISION, REGARDING)

@@ -31,6 +31,7 @@ def test_all_conditions_are_there_from_the_first_visit() -> None:
     world.look()
     assert {c["type"] for c in world.status["conditions"]} == {
         "Ready", "Reconciling", "Stalled", "GatewayReady", "RouteProgrammed", "CanaryHealthy", "MetricsAvailable",
+        "WritesAccepted",
     }  # fmt: skip
     assert world.status["state"] == "Waiting"
     assert world.condition("Ready")["reason"] == "NoModel"

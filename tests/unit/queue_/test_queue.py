@@ -124,3 +124,15 @@ async def test_a_forgotten_key_is_not_looked_at() -> None:
 def test_backoff_doubles_up_to_five_minutes() -> None:
     assert [backoff(n).total_seconds() for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
     assert backoff(50) == LONGEST_BACKOFF
+
+
+async def test_a_failing_look_that_must_not_wait_long_backs_off_no_further() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+        raise RetryLater(at_most=timedelta(milliseconds=20))
+
+    queue.add(A)
+    await serve(queue, look, 0.3)
+    assert seen[A] > 5

@@ -1,10 +1,12 @@
 """Carries out a Decision: status first (the journal), then fences, then objects, then events. It decides nothing.
 
 A conflict means that the look was stale: nothing further of this decision is done, and the object is looked at again.
+A refusal (quota, admission, rights) concerns one action: the others are done, since a Deployment that a quota refuses
+must not keep the route from moving. Only what follows a refused Create is left, since that builds upon it.
 """
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -20,10 +22,20 @@ from serin_operator.decide.decision import (
     Manifest,
     StatusWrite,
 )
-from serin_operator.errors import NotLeading, SerinError
+from serin_operator.decide.refusals import Refusal
+from serin_operator.errors import Conflict, NotLeading, Refused, SerinError
 from serin_operator.rest import Cluster, Json
 
 CONTROLLER = "serin.dev/operator"
+MAX_SAID = 600  # of an apiserver's sentence; a condition has room for a thousand letters
+
+
+class WriteRefused(SerinError):
+    """The apiserver refused an action of the decision; `look_again` is when the decision wanted the next look."""
+
+    def __init__(self, refusal: Refusal, look_again: timedelta | None) -> None:
+        super().__init__(f"{refusal.kind} {refusal.name} was refused ({refusal.code}): {refusal.said}")
+        self.refusal, self.look_again = refusal, look_again
 
 
 class Executor:
@@ -50,11 +62,24 @@ class Executor:
         for fence in decision.fences if decision.actions else ():
             self._check_lease()
             await self._pass(fence)
-        for action in decision.actions:
-            self._check_lease()
-            await self._do(action)
+        refusal = await self._act(decision.actions)
         for event in decision.events:
             await self._publish(event, regarding)
+        if refusal is not None:
+            raise WriteRefused(refusal, decision.requeue_after)
+
+    async def _act(self, actions: Iterable[Action]) -> Refusal | None:
+        """Do what is accepted; the first refusal, if there was one."""
+        first: Refusal | None = None
+        for action in actions:
+            self._check_lease()
+            try:
+                await self._do(action)
+            except Refused as error:
+                first = first or _refusal(action, error)
+                if isinstance(action, Create):
+                    break
+        return first
 
     def _check_lease(self) -> None:
         """A process that was asleep for a minute must not carry on where it stopped: another one leads now."""
@@ -67,7 +92,12 @@ class Executor:
         if write.expect is not None:
             meta["resourceVersion"] = write.expect
         manifest = {"apiVersion": write.api_version, "kind": write.kind, "metadata": meta, "status": write.status}
-        answer = await self._cluster.apply(kind, manifest, write.manager, subresource="status")
+        try:
+            answer = await self._cluster.apply(kind, manifest, write.manager, subresource="status")
+        except Refused as error:
+            if error.code == 404:
+                raise Conflict(str(error)) from error  # deleted since it was looked at
+            raise
         if kind in (FINE_TUNE_JOB, MODEL_SERVICE):
             self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
 
@@ -93,6 +123,15 @@ class Executor:
 
 def _kind(manifest: Any) -> Kind:
     return KINDS[(manifest["apiVersion"], manifest["kind"])]
+
+
+def _refusal(action: Action, error: Refused) -> Refusal:
+    kind, name = (
+        (action.kind, action.name)
+        if isinstance(action, Delete)
+        else (action.manifest["kind"], action.manifest["metadata"]["name"])
+    )
+    return Refusal(kind, name, error.code, error.said[:MAX_SAID])
 
 
 def _expecting(manifest: Manifest, version: str | None) -> Manifest:

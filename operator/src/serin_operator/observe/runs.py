@@ -62,7 +62,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         exit_code=told.get("exitCode") if told else None,
         disrupted=any(_disrupted(pod) for pod in pods),
         out_of_memory=any(end.get("reason") == "OOMKilled" for end in ended),
-        waiting=next((why for pod in pods if (why := _waiting(pod))), ""),
+        waiting=next((why for pod in pods if (why := _waiting(pod))), "") or _without_pods(job, pods),
         log_tail=str(told.get("message", "")) if told else "",
         deleting=job["metadata"].get("deletionTimestamp") is not None,
     )
@@ -114,6 +114,18 @@ def _disrupted(pod: Json) -> bool:
     conditions = cast("list[Json]", status.get("conditions") or [])
     evicted = status.get("reason") in ("Evicted", "NodeLost", "Preempting", "NodeShutdown", "Terminated")
     return evicted or any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+
+
+def _without_pods(job: Json, pods: list[Json]) -> str:
+    """The Job controller has looked at it (it sets startTime) and could not create a pod: it says why in events only."""
+    status = _status(job)
+    counted = sum(int(status.get(field) or 0) for field in ("active", "succeeded", "failed", "terminating"))
+    if pods or counted or status.get("startTime") is None or status.get("conditions"):
+        return ""
+    return (
+        f"no pod of {job['metadata']['name']} could be created, mostly because of a ResourceQuota or an admission policy;"
+        f" kubectl describe job {job['metadata']['name']} says why"
+    )
 
 
 def _waiting(pod: Json) -> str:

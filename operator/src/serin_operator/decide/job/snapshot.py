@@ -15,6 +15,7 @@ from serin_operator.api.v1alpha1 import (
     Progress,
     StageName,
 )
+from serin_operator.decide.refusals import Refusal
 
 
 class RunPhase(StrEnum):
@@ -69,4 +70,5 @@ class JobSnapshot:
     service: ModelService | None = None
     revisions: tuple[ModelRevision, ...] = ()  # of this service
     runs: tuple[StageRun, ...] = ()
+    refused: Refusal | None = None  # a write of the last look that the apiserver refused
     progress: Progress | None = None  # as rank 0 reports it; None when it could not be asked

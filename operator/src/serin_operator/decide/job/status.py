@@ -17,10 +17,12 @@ from serin_operator.api.v1alpha1 import (
     StageStatus,
     Verdict,
 )
+from serin_operator.decide import refusals
 from serin_operator.decide.conditions import Finding, false, merged, true, unknown
 from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.decide.refusals import refusal_finding
 from serin_operator.manifests import names
 
 SOON = timedelta(seconds=5)
@@ -114,7 +116,14 @@ def _write(s: JobSnapshot, status: FineTuneJobStatus) -> StatusWrite:
 
 def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTuneJobStatus:
     generation = s.job.metadata.generation
-    findings = [_references(o), *_stage_findings(o), _gate(o), _promoted(o), *_summary(state, sentence)]
+    findings = [
+        _references(o),
+        refusal_finding(s.refused),
+        *_stage_findings(o),
+        _gate(o),
+        _promoted(o),
+        *_summary(state, sentence),
+    ]
     return FineTuneJobStatus(
         observed_generation=generation,
         state=state.value,
@@ -271,6 +280,10 @@ def _given_up(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     return None
 
 
+def _refused(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    return (State.WAITING, refusals.sentence(s.refused)) if s.refused is not None else None
+
+
 def _running(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.RUNNING:
@@ -317,6 +330,7 @@ _Phase = Callable[[JobSnapshot, Outlook], tuple[State, str] | None]
 _PHASES: Final[tuple[_Phase, ...]] = (  # the first that answers wins
     _final,
     _given_up,
+    _refused,
     _running,
     _missing,
     _to_be_retried,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from serin_operator.api.v1alpha1 import CandidateStatus, ModelRevision, ModelService, StableStatus
+from serin_operator.decide.refusals import Refusal
 from serin_operator.manifests import names
 
 
@@ -131,6 +132,7 @@ class ServiceSnapshot:
     now: datetime
     settings: ServingSettings
     gateway_problem: str = ""  # why the Gateway could not be read
+    refused: Refusal | None = None  # a write of the last look that the apiserver refused
     by_name: Mapping[str, ModelRevision] = field(init=False)
 
     def __post_init__(self) -> None:

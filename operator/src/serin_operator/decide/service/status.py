@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from serin_operator.api.v1alpha1 import Condition, ModelServiceStatus, RolloutRecord
-from serin_operator.decide import conditions
+from serin_operator.decide import conditions, refusals
 from serin_operator.decide.conditions import Finding
 from serin_operator.decide.service import facts, revisions, slos
 from serin_operator.decide.service.canary import Plan
@@ -94,6 +94,8 @@ def ready(s: ServiceSnapshot, plan: Plan) -> Finding:
 
 
 def reconciling(s: ServiceSnapshot, plan: Plan) -> Finding:
+    if s.refused is not None:
+        return conditions.true("Reconciling", "WriteRefused", refusals.sentence(s.refused))
     if plan.stable is None or plan.candidate is not None or plan.records:
         return conditions.true("Reconciling", state(s, plan).value, plan.sentence)
     settled = plan.weights is not None and facts.routed(s.route, plan.weights)
@@ -164,6 +166,10 @@ def _running_canary(s: ServiceSnapshot, plan: Plan) -> Finding:
     return conditions.unknown("CanaryHealthy", "NotMeasured", plan.sentence)
 
 
+def writes_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
+    return refusals.refusal_finding(s.refused)
+
+
 def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
     """False holds the canary: what cannot be measured is neither good nor bad."""
     if (found := slos.unusable(s)) is not None:
@@ -196,6 +202,7 @@ FINDINGS: Final = (
     route_programmed,
     canary_healthy,
     metrics_available,
+    writes_accepted,
 )
 
 
