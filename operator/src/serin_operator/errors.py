@@ -6,11 +6,12 @@ class SerinError(Exception):
 
 
 class ClusterUnavailable(SerinError):
-    """The apiserver did not answer, or asked us to wait: look again with backoff."""
+    """The apiserver did not answer, or asked us to wait: look again with backoff. `soon`: the call may be repeated."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, *, soon: bool = True) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.soon = soon
 
 
 class Conflict(SerinError):

@@ -1,11 +1,20 @@
 """The Kubernetes API as the operator uses it: plain manifests in and out, errors by whose turn it is.
 
 Transport, credentials and token renewal are the `kubernetes` library's; its typed models are left out, since building
-them for every look costs memory and refuses what it does not know. Not here: what to read or write (`observe`, `act`).
+them for every look costs memory and refuses what it does not know. It repeats nothing unless it is told to, which it is
+not: a single call is repeated here, within bounds (`patience`), and a write only while we may still write.
+
+Every write may be repeated, since none of them does more when it is done twice: an apply states a wish, a create has a
+fixed name, a delete and a replacement name the very object or version that was seen. When a first try went through
+unnoticed, the second one meets a conflict at worst, and the object is looked at again.
+
+Not here: what to read or write (`observe`, `act`).
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import aiohttp
@@ -15,14 +24,16 @@ from kubernetes.aio.client import ApiClient, ApiException, Configuration
 from serin_operator import telemetry
 from serin_operator.api.kinds import Kind
 from serin_operator.clock import ServerClock
-from serin_operator.errors import ClusterUnavailable, Conflict, Refused
+from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading, Refused
+from serin_operator.patience import Budget, Patience
 
 Json = dict[str, Any]
 Objects = list[Json]
 Query = list[tuple[str, str]]
-REQUEST_TIMEOUT_SECONDS = 15
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+CHUNK = 500
 _MAY_HEAL = frozenset({429, 500, 502, 503, 504})
 
 
@@ -38,11 +49,21 @@ async def connect() -> ApiClient:
 
 
 class Cluster:
-    """GET, LIST, apply, create and delete of plain manifests."""
+    """GET, LIST, apply, create and delete of plain manifests. `may_write` is asked before every try of every write."""
 
-    def __init__(self, client: ApiClient, clock: ServerClock | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        clock: ServerClock | None = None,
+        *,
+        may_write: Callable[[], bool] = lambda: True,
+        patience: Patience | None = None,
+    ) -> None:
         self._client = cast("Any", client)  # the library's transport is not fully typed
         self._clock = clock or ServerClock()  # learns the time from every answer
+        self._may_write = may_write
+        self._patience = patience or Patience()
+        self._budget = Budget()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """The object, or None when there is none."""
@@ -60,6 +81,23 @@ class Cluster:
             return []
         items = cast("Objects", found.get("items") or [])
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in items]
+
+    async def metadata(self, kind: Kind, selector: str) -> AsyncIterator[tuple[Objects, str]]:
+        """The metadata of all objects of a kind in all namespaces, in chunks, each with the version of the whole list;
+        nothing when the kind is not installed."""
+        query = [("limit", str(CHUNK)), *([("labelSelector", selector)] if selector else [])]
+        further = ""
+        while True:
+            try:
+                more = [("continue", further)] if further else []
+                found = await self._call("GET", kind.path(None), query + more, accept=_METADATA_ONLY)
+            except _NotFound:
+                return
+            items = cast("Objects", found.get("items") or [])
+            yield [item["metadata"] for item in items], found["metadata"].get("resourceVersion", "")
+            further = found["metadata"].get("continue") or ""
+            if not further:
+                return
 
     async def apply(
         self, kind: Kind, manifest: Mapping[str, Any], manager: str, subresource: str | None = None
@@ -113,15 +151,36 @@ class Cluster:
         query: Query | None = None,
         body: Json | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Json:
+        """One call, repeated while its failure may heal and the patience lasts."""
+        loop = asyncio.get_running_loop()
+        began, tried = loop.time(), 0
+        headers = {"Accept": accept, "Content-Type": content_type}
+        while True:
+            tried += 1
+            if method != "GET" and not self._may_write():
+                raise NotLeading(f"{method} {path}: the lease ran out before this write; somebody else may be leading")
+            try:
+                answer = await self._try(method, path, query or [], body, headers)
+            except ClusterUnavailable as error:
+                pause = self._patience.pause(tried, loop.time() - began, error.retry_after, random.random())
+                if not error.soon or pause is None or not self._budget.spend():
+                    raise
+                telemetry.API_RETRIES.labels(method).inc()
+                await asyncio.sleep(pause)
+            else:
+                self._budget.earn()
+                return answer
+
+    async def _try(self, method: str, path: str, query: Query, body: Json | None, headers: dict[str, str]) -> Json:
         where = f"{method} {path}"
-        headers = {"Accept": "application/json", "Content-Type": content_type}
         request = await self._client.param_serialize(
-            method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+            method, path, query_params=query, header_params=dict(headers), body=body, auth_settings=["BearerToken"]
         )
         asked = self._clock.asked()
         try:
-            answer = await self._client.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
+            answer = await self._client.call_api(*request, _request_timeout=self._patience.try_seconds)
             raw = await answer.read()
         except ApiException as error:
             failure = cast("Any", error)
@@ -135,7 +194,14 @@ class Cluster:
         text = (raw or b"").decode()
         if not 200 <= answer.status <= 299:
             raise _explained(answer.status, text, answer.headers.get("Retry-After"), where)
+        return _document(text, where)
+
+
+def _document(text: str, where: str) -> Json:
+    try:
         return cast("Json", json.loads(text)) if text else {}
+    except ValueError as error:
+        raise ClusterUnavailable(f"{where}: the answer is not JSON ({error})") from error
 
 
 class _NotFound(Refused):
@@ -158,7 +224,7 @@ def _explained(status: int, body: str, retry_after: str | None, call: str) -> Ex
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return ClusterUnavailable(message, retry_after=seconds)
     if status == 401:
-        return ClusterUnavailable(message)  # a token on its way to being renewed
+        return ClusterUnavailable(message, soon=False)  # a token on its way to being renewed
     return Refused(message, status, sentence)
 
 
