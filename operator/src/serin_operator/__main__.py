@@ -1,4 +1,4 @@
-"""Start: settings, logs, metrics, leadership; then the queue and the watches. Whichever ends first ends the process."""
+"""Start: settings, logs, metrics, leadership; then queue, watches and safety net. Whichever ends first ends the process."""
 
 import asyncio
 import logging
@@ -6,9 +6,7 @@ import os
 import signal
 import sys
 
-import kopf
-
-from serin_operator import handlers, health, leader, logs, settings, telemetry
+from serin_operator import handlers, health, leader, logs, patience, settings, telemetry
 from serin_operator.act.execute import Executor
 from serin_operator.clock import ServerClock, since_boot
 from serin_operator.http import httpx
@@ -18,7 +16,10 @@ from serin_operator.observe.prometheus import MetricSources
 from serin_operator.queue import WorkQueue
 from serin_operator.reconciler import Reconciler
 from serin_operator.rest import Cluster, connect
+from serin_operator.resync import SafetyNet
 from serin_operator.settings import Settings
+from serin_operator.wakeups import Wakeups
+from serin_operator.watches import Watches
 
 log = logging.getLogger("serin")
 
@@ -27,15 +28,21 @@ async def run(configured: Settings) -> None:
     """Lead and work until told to stop; returns when the lease is lost or a part that must not end has ended."""
     client = await connect()
     clock = ServerClock()
-    cluster = Cluster(client, clock)
+    pulse = health.Pulse()
     leadership = Leadership(
-        cluster, leader.own_namespace(), leader.identity(), configured.leader_election, since_boot, clock.now
+        Cluster(client, clock, patience=patience.LEASE),
+        leader.own_namespace(),
+        leader.identity(),
+        configured.leader_election,
+        since_boot,
+        clock.now,
     )
-    endpoint = await health.serve("0.0.0.0" if leader.in_a_pod() else "127.0.0.1", _health_port())
+    endpoint = await health.serve("0.0.0.0" if leader.in_a_pod() else "127.0.0.1", _health_port(), pulse)
     try:
         await leadership.acquire()
         telemetry.LEADER.set(1)
-        await _work(configured, cluster, leadership, clock)
+        cluster = Cluster(client, clock, may_write=leadership.holds)
+        await _work(configured, cluster, leadership, clock, pulse)
     except asyncio.CancelledError:
         await leadership.release()
         raise
@@ -49,18 +56,24 @@ def _health_port() -> int:
     return int(os.environ.get("SERIN_HEALTH_PORT", health.PORT))
 
 
-async def _work(configured: Settings, cluster: Cluster, leadership: Leadership, clock: ServerClock) -> None:
-    """The lease, the watches and the queue, side by side, until the first of them ends."""
+async def _work(
+    configured: Settings, cluster: Cluster, leadership: Leadership, clock: ServerClock, pulse: health.Pulse
+) -> None:
+    """The lease, the watches with their net, and the queue, side by side, until the first of them ends."""
     queue = WorkQueue()
     executor = Executor(cluster, leadership.me, leadership.holds, clock.now)
-    registry = kopf.OperatorRegistry()
-    handlers.register(registry, handlers.Wakeups(queue, Interest(), executor.wrote))
+    interest = Interest()
+    wakeups = Wakeups(queue, interest, executor.wrote)
+    watches = Watches(lambda: handlers.watch(wakeups.told, leadership.me))
+    net = SafetyNet(cluster, wakeups, restart=watches.restart, recovered=queue.hurry)
+    pulse.parts = {"the queue": queue.stuck_for, "the safety net": net.stuck_for}
     async with httpx.AsyncClient() as client:
         sources = MetricSources(configured.metric_sources, client)
-        reconciler = Reconciler(cluster, executor, sources, client, configured, clock.now)
+        reconciler = Reconciler(cluster, executor, sources, client, configured, clock.now, interest)
         parts = {
             asyncio.create_task(leadership.keep(), name="the lease"),
-            asyncio.create_task(handlers.watch(registry, leadership.me), name="the watches"),
+            asyncio.create_task(watches.run(), name="the watches"),
+            asyncio.create_task(net.run(), name="the safety net"),
             asyncio.create_task(queue.run(reconciler.look), name="the queue"),
         }
         try:

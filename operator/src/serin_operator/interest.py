@@ -1,6 +1,7 @@
 """Who wants to know when an object changes: an index from gates, services and policies to jobs.
 
-Built from the events that pass by and rebuilt after a restart; when in doubt it wakes too many, never too few.
+Built from the events that pass by, and put right by every look at a job, so that no lost event leaves it wrong; when in
+doubt it wakes too many, never too few.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,14 +29,18 @@ class Interest:
 
     _jobs: dict[Key, _Wish] = field(default_factory=dict[Key, _Wish])
 
-    def learn(self, key: Key, body: Mapping[str, Any]) -> None:
-        """Remember what a job refers to."""
+    def learn(self, key: Key, body: Mapping[str, Any]) -> bool:
+        """Remember what a job refers to. True when it refers to something that was not known: whatever changed there
+        before now woke nobody, so the job is worth another look."""
         spec = cast("Mapping[str, Any]", body.get("spec") or {})
         status = cast("Mapping[str, Any]", body.get("status") or {})
         gates = cast("list[Mapping[str, str]]", spec.get("gates") or [])
         rollout = cast("Mapping[str, Any]", spec.get("rollout") or {})
         service = cast("Mapping[str, str]", rollout.get("modelServiceRef") or {}).get("name")
-        self._jobs[key] = _Wish(frozenset(g["name"] for g in gates), service, status.get("state") in _FINAL)
+        wish = _Wish(frozenset(g["name"] for g in gates), service, status.get("state") in _FINAL)
+        known = self._jobs.get(key)
+        self._jobs[key] = wish
+        return known is None or (known.gates, known.service) != (wish.gates, wish.service)
 
     def forget(self, key: Key) -> None:
         self._jobs.pop(key, None)

@@ -6,12 +6,15 @@ restart every object is seen anew.
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
 from serin_operator import telemetry
+
+log = logging.getLogger("serin.queue")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,6 +31,7 @@ class Key:
 
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(minutes=5)
+LONGEST_LOOK = timedelta(minutes=3)  # every call in it has bounds of its own: a look that takes longer hangs
 
 
 def backoff(failures: int) -> timedelta:
@@ -39,11 +43,13 @@ def backoff(failures: int) -> timedelta:
 class WorkQueue:
     """Deadlines by key. A key is due when its deadline has come; an earlier wake-up moves the deadline forward."""
 
+    longest_look: timedelta = LONGEST_LOOK
     _due: dict[Key, float] = field(default_factory=dict[Key, float])
     _heap: list[tuple[float, int, Key]] = field(default_factory=list[tuple[float, int, Key]])
     _busy: set[Key] = field(default_factory=set[Key])
     _failures: dict[Key, int] = field(default_factory=dict[Key, int])
     _order: "count[int]" = field(default_factory=count)
+    _moved: float = 0.0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key, after: timedelta = timedelta(0)) -> None:
@@ -55,13 +61,21 @@ class WorkQueue:
             telemetry.QUEUE_DEPTH.set(len(self._due))
             self._changed.set()
 
-    def forget(self, key: Key) -> None:
-        """The object is gone: no look is booked, its failures are forgotten."""
-        self._due.pop(key, None)
-        self._failures.pop(key, None)
+    def hurry(self) -> None:
+        """What made looks fail may be over: those that back off come now. Should they fail again, they back off on."""
+        for key in list(self._failures):
+            if key in self._due:
+                self.add(key)
+
+    def stuck_for(self) -> float:
+        """Seconds since a look began or ended while there was something to look at; 0 when nothing is waiting."""
+        now = asyncio.get_running_loop().time()
+        if self._busy:
+            return now - self._moved
+        return max(now - max(self._moved, min(self._due.values(), default=now)), 0.0)
 
     async def run(self, look: Callable[[Key], Awaitable[timedelta | None]], workers: int = 8) -> None:
-        """Serve for ever. `look` returns when to look again, or raises `Later`; anything else it raises backs off."""
+        """Serve for ever. `look` returns when to look again, or raises `RetryLater` and backs off."""
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._work(look))
@@ -70,13 +84,19 @@ class WorkQueue:
         while True:
             key = await self._next()
             self._busy.add(key)
+            self._moved = asyncio.get_running_loop().time()
             try:
-                again = await look(key)
+                async with asyncio.timeout(self.longest_look.total_seconds()):
+                    again = await look(key)
                 self._failures.pop(key, None)
             except RetryLater as later:
                 again = self._back_off(key, later)
+            except TimeoutError:
+                log.error("a look did not end within %s", self.longest_look, extra={"object": str(key)})
+                again = self._back_off(key, RetryLater())
             finally:
                 self._busy.discard(key)
+                self._moved = asyncio.get_running_loop().time()
                 self._changed.set()
             if again is not None:
                 self.add(key, again)

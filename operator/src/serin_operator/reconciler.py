@@ -17,6 +17,7 @@ from serin_operator.decide.refusals import Refusal
 from serin_operator.decide.service import decide_service
 from serin_operator.errors import ClusterUnavailable, Conflict, SerinError
 from serin_operator.http import httpx
+from serin_operator.interest import Interest
 from serin_operator.observe.job import observe_job
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.observe.service import observe_service
@@ -48,6 +49,7 @@ class Reconciler:
     client: httpx.AsyncClient
     settings: Settings
     now: Callable[[], datetime]  # the apiserver's time of day, not this machine's
+    interest: Interest
     refused: dict[Key, Refusal] = field(
         default_factory=dict[Key, Refusal]
     )  # at the last look; found anew after a restart
@@ -87,8 +89,12 @@ class Reconciler:
     async def _job(self, key: Key) -> Look | None:
         snapshot = await observe_job(self.cluster, self.client, self.settings, key.namespace, key.name, self.now())
         if snapshot is None:
+            self.interest.forget(key)
             return None
-        return Look(snapshot.job.metadata, decide_job(replace(snapshot, refused=self.refused.get(key))))
+        decision = decide_job(replace(snapshot, refused=self.refused.get(key)))
+        if self.interest.learn(key, snapshot.job.manifest()):
+            decision = replace(decision, requeue_after=timedelta(0))
+        return Look(snapshot.job.metadata, decision)
 
     async def _service(self, key: Key) -> Look | None:
         snapshot = await observe_service(self.cluster, self.sources, self.settings, key.namespace, key.name, self.now())

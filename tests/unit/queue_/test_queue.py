@@ -109,16 +109,63 @@ async def test_a_failed_look_comes_again_later() -> None:
     assert seen[A] == 1  # the second comes after a second
 
 
-async def test_a_forgotten_key_is_not_looked_at() -> None:
+async def test_those_that_back_off_come_at_once_when_their_trouble_may_be_over() -> None:
     queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> timedelta | None:
+        seen[key] += 1
+        if key == A and seen[A] == 1:
+            raise RetryLater(timedelta(hours=1))
+        return timedelta(hours=1)
+
+    queue.add(A)
+    queue.add(B)
+    await serve(queue, look, 0.1)
+    queue.hurry()
+    await serve(queue, look, 0.1)
+    assert seen == {A: 2, B: 1}  # B did not fail: its time has not come
+    queue.hurry()
+    await serve(queue, look, 0.1)
+    assert seen == {A: 2, B: 1}
+
+
+async def test_a_look_that_hangs_is_ended_and_comes_again_later() -> None:
+    queue, seen = WorkQueue(longest_look=timedelta(milliseconds=50)), Counter[Key]()
 
     async def look(key: Key) -> None:
         seen[key] += 1
+        await asyncio.Event().wait()
 
-    queue.add(A, timedelta(milliseconds=10))
-    queue.forget(A)
-    await serve(queue, look, 0.1)
-    assert not seen
+    queue.add(A)
+    await serve(queue, look, 0.2, workers=1)
+    assert seen[A] == 1
+    assert A in queue._due
+
+
+async def test_a_queue_is_stuck_while_looks_neither_begin_nor_end() -> None:
+    queue = WorkQueue()
+    now = asyncio.get_running_loop().time
+    assert queue.stuck_for() == 0.0
+    queue.add(A, timedelta(hours=1))
+    assert queue.stuck_for() == 0.0  # nothing is due
+    queue._due[A] = now() - 50
+    assert 50 <= queue.stuck_for() < 51  # nobody takes it
+    queue._moved = now() - 7
+    assert 7 <= queue.stuck_for() < 8  # others were taken since
+    queue._busy.add(B)
+    del queue._due[A]
+    assert 7 <= queue.stuck_for() < 8  # one look goes on and on
+
+
+async def test_a_queue_at_work_is_not_stuck() -> None:
+    queue = WorkQueue()
+
+    async def look(key: Key) -> timedelta:
+        return timedelta(milliseconds=5)
+
+    queue.add(A)
+    await serve(queue, look, 0.3)
+    assert queue.stuck_for() < 0.2
 
 
 def test_backoff_doubles_up_to_five_minutes() -> None:

@@ -1,105 +1,180 @@
 """Which object is looked at when something changes: too many at worst, never too few."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
 import pytest
-from serin_operator.handlers import Wakeups, register, settings
+from serin_operator.api import kinds
+from serin_operator.api.kinds import Kind
+from serin_operator.handlers import register, settings
 from serin_operator.interest import Interest
 from serin_operator.queue import Key, WorkQueue
+from serin_operator.sightings import Missed, Sighting
+from serin_operator.wakeups import OURS, WATCHED, Wakeups
 
 JOB, OTHER = Key("FineTuneJob", "ml", "bot"), Key("FineTuneJob", "ml", "other")
 SERVICE = Key("ModelService", "ml", "chat")
 
 
 def a_job(
-    service: str | None = "chat", gates: tuple[str, ...] = ("quality",), state: str = "Training"
+    name: str = "bot",
+    service: str | None = "chat",
+    gates: tuple[str, ...] = ("quality",),
+    version: int = 1,
+    state: str = "Training",
 ) -> dict[str, Any]:
     spec: dict[str, Any] = {"gates": [{"name": name} for name in gates]}
     if service is not None:
         spec["rollout"] = {"modelServiceRef": {"name": service}}
-    return {"metadata": {"uid": "u", "resourceVersion": "1"}, "spec": spec, "status": {"state": state}}
+    return {"metadata": meta(name, version=version), "spec": spec, "status": {"state": state}}
 
 
-def labelled(**labels: str) -> dict[str, Any]:
-    return {"metadata": {"labels": {f"serin.dev/{key}": value for key, value in labels.items()}}}
+def meta(name: str, namespace: str = "ml", version: int = 1, **labels: str) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": str(version),
+        "labels": {f"serin.dev/{key}": value for key, value in labels.items()},
+    }
 
 
-@pytest.fixture
-def wakeups() -> Wakeups:
-    found = Wakeups(WorkQueue(), Interest(), lambda uid, version: False)
-    found.job("ml", "bot", a_job())
-    found.job("ml", "other", a_job(service=None, gates=("else",)))
+def waiting(wakeups: Wakeups) -> set[Key]:
+    """Who is woken; the queue is emptied."""
+    found = set(wakeups.queue._due)
+    wakeups.queue._due.clear()
     return found
 
 
-def test_a_job_wakes_itself(wakeups: Wakeups) -> None:
-    assert wakeups.job("ml", "bot", a_job()) == [JOB]
+def change(
+    wakeups: Wakeups, kind: Kind, name: str, version: int = 100, namespace: str = "ml", **labels: str
+) -> set[Key]:
+    """Who is woken by an event."""
+    wakeups.told(kind, {"metadata": meta(name, namespace, version, **labels)}, gone=False)
+    return waiting(wakeups)
 
 
-def test_a_gate_wakes_the_jobs_that_name_it(wakeups: Wakeups) -> None:
-    assert wakeups.gate("ml", "quality", {}) == [JOB]
-    assert wakeups.gate("elsewhere", "quality", {}) == []
+def concerned(wakeups: Wakeups, kind: Kind, name: str, **labels: str) -> Iterable[Key]:
+    return wakeups.concerned(kind, Sighting.of(meta(name, **labels)))
 
 
-def test_a_gate_wakes_a_rejected_job_too(wakeups: Wakeups) -> None:
-    wakeups.job("ml", "bot", a_job(state="Rejected"))
-    assert wakeups.gate("ml", "quality", {}) == [JOB]
+@pytest.fixture
+async def wakeups() -> Wakeups:
+    found = Wakeups(WorkQueue(), Interest(), lambda uid, version: False)
+    found.told(kinds.FINE_TUNE_JOB, a_job(), gone=False)
+    found.told(kinds.FINE_TUNE_JOB, a_job("other", service=None, gates=("else",)), gone=False)
+    assert waiting(found) == {JOB, OTHER}
+    return found
 
 
-def test_a_policy_wakes_every_job(wakeups: Wakeups) -> None:
-    assert set(wakeups.policy("", "floor", {})) == {JOB, OTHER}
+async def test_a_gate_wakes_the_jobs_that_name_it(wakeups: Wakeups) -> None:
+    assert change(wakeups, kinds.EVAL_GATE, "quality") == {JOB}
+    assert change(wakeups, kinds.EVAL_GATE, "quality", namespace="elsewhere") == set()
 
 
-def test_a_service_wakes_itself_and_the_jobs_on_their_way_to_it(wakeups: Wakeups) -> None:
-    assert wakeups.service("ml", "chat", {}) == [SERVICE, JOB]
+async def test_a_gate_wakes_a_rejected_job_too(wakeups: Wakeups) -> None:
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(version=2, state="Rejected"), gone=False)
+    assert change(wakeups, kinds.EVAL_GATE, "quality") == {JOB}
 
 
-def test_a_service_leaves_jobs_alone_whose_fate_is_decided(wakeups: Wakeups) -> None:
-    wakeups.job("ml", "bot", a_job(state="Promoted"))
-    assert wakeups.service("ml", "chat", {}) == [SERVICE]
+async def test_a_policy_wakes_every_job(wakeups: Wakeups) -> None:
+    assert change(wakeups, kinds.CLUSTER_EVAL_POLICY, "floor", namespace="") == {JOB, OTHER}
 
 
-def test_a_revision_wakes_its_service_and_the_job_that_made_it(wakeups: Wakeups) -> None:
-    assert set(wakeups.revision("ml", "chat-abc", labelled(service="chat", job="bot"))) == {SERVICE, JOB}
+async def test_a_service_wakes_itself_and_the_jobs_on_their_way_to_it(wakeups: Wakeups) -> None:
+    assert change(wakeups, kinds.MODEL_SERVICE, "chat") == {SERVICE, JOB}
+
+
+async def test_a_service_leaves_jobs_alone_whose_fate_is_decided(wakeups: Wakeups) -> None:
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(version=2, state="Promoted"), gone=False)
+    waiting(wakeups)
+    assert change(wakeups, kinds.MODEL_SERVICE, "chat") == {SERVICE}
+
+
+async def test_a_revision_wakes_its_service_and_the_job_that_made_it(wakeups: Wakeups) -> None:
+    assert change(wakeups, kinds.MODEL_REVISION, "chat-abc", service="chat", job="bot") == {SERVICE, JOB}
 
 
 @pytest.mark.parametrize(
     ("labels", "want"),
     [
-        pytest.param({"job": "bot"}, [JOB], id="a Job or pod of a stage"),
-        pytest.param({"service": "chat"}, [SERVICE], id="a Deployment or route"),
-        pytest.param({}, [], id="somebody else's"),
+        pytest.param({"job": "bot"}, {JOB}, id="a Job or pod of a stage"),
+        pytest.param({"service": "chat"}, {SERVICE}, id="a Deployment or route"),
+        pytest.param({}, set(), id="somebody else's"),
     ],
 )
-def test_a_child_wakes_its_owner(wakeups: Wakeups, labels: dict[str, str], want: list[Key]) -> None:
-    assert wakeups.child("ml", "x", labelled(**labels)) == want
+@pytest.mark.parametrize("gone", [False, True], ids=["changed", "gone"])
+async def test_a_child_wakes_its_owner(wakeups: Wakeups, labels: dict[str, str], want: set[Key], gone: bool) -> None:
+    wakeups.told(kinds.POD, {"metadata": meta("x", version=100, **labels)}, gone)
+    assert waiting(wakeups) == want
 
 
-def test_a_deleted_job_is_forgotten(wakeups: Wakeups) -> None:
-    wakeups.job_gone("ml", "bot")
-    assert wakeups.gate("ml", "quality", {}) == []
+async def test_a_deleted_job_is_looked_at_once_more_and_then_forgotten_by_its_look(wakeups: Wakeups) -> None:
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(version=2), gone=True)
+    assert waiting(wakeups) == {JOB}
+
+
+async def test_what_is_told_again_wakes_nobody(wakeups: Wakeups) -> None:
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(), gone=False)  # a relist after a 410, a duplicated event
+    assert waiting(wakeups) == set()
+
+
+async def test_what_a_list_shows_and_no_watch_told_wakes_whom_it_concerns(wakeups: Wakeups) -> None:
+    missed = Missed(changed=(Sighting.of(meta("p", version=7, job="bot")),), vanished=())
+    wakeups.missed(kinds.POD, missed, now=0.0)
+    assert waiting(wakeups) == {JOB}
+
+
+async def test_the_late_event_of_something_already_noticed_wakes_nobody(wakeups: Wakeups) -> None:
+    wakeups.missed(kinds.POD, Missed(changed=(Sighting.of(meta("p", version=7, job="bot")),)), now=0.0)
+    waiting(wakeups)
+    assert change(wakeups, kinds.POD, "p", version=7, job="bot") == set()
+    assert change(wakeups, kinds.POD, "p", version=6, job="bot") == set()
+    assert change(wakeups, kinds.POD, "p", version=8, job="bot") == {JOB}
+
+
+async def test_the_echo_of_an_own_write_wakes_nobody() -> None:
+    wakeups = Wakeups(WorkQueue(), Interest(), lambda uid, version: (uid, version) == ("uid-bot", "1"))
+    for version, want in ((1, set[Key]()), (2, {JOB})):
+        wakeups.told(kinds.FINE_TUNE_JOB, a_job(version=version), gone=False)
+        assert waiting(wakeups) == want
+
+
+async def test_an_echo_teaches_all_the_same() -> None:
+    wakeups = Wakeups(WorkQueue(), Interest(), lambda uid, version: True)
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(), gone=False)
+    assert list(concerned(wakeups, kinds.EVAL_GATE, "quality")) == [JOB]
 
 
 def test_kopf_is_an_event_source_only() -> None:
     registry = kopf.OperatorRegistry()
-    register(registry, Wakeups(WorkQueue(), Interest(), lambda uid, version: False))
+    register(registry, lambda kind, body, gone: None)
     assert registry._changing.get_all_handlers() == []  # no annotations
     assert registry._spawning.get_all_handlers() == []  # no timers, no daemons, hence no finalizers
-    assert len(registry._watching.get_all_handlers()) == 9
+    assert len(registry._watching.get_all_handlers()) == len(WATCHED) == 9
     found = settings()
     assert found.peering.standalone
     assert found.scanning.disabled
     assert not found.posting.enabled
 
 
-async def test_the_echo_of_an_own_write_wakes_nobody() -> None:
-    queue = WorkQueue()
+def test_kopf_and_the_net_select_the_same_objects() -> None:
+    selectors = settings().watching.label_selectors
+    assert {selector.any_name for selector in selectors} == {w.kind.plural for w in WATCHED if w.selector}
+    assert all(w.selector in ("", OURS) for w in WATCHED)
+
+
+def test_kopf_never_gives_up_a_call() -> None:
+    pauses = iter(settings().networking.error_backoffs)  # type: ignore[arg-type]
+    assert max(next(pauses) for _ in range(10_000)) == 5.0
+
+
+async def test_events_reach_the_listener_with_what_happened() -> None:
+    heard: list[tuple[Kind, str, bool]] = []
     registry = kopf.OperatorRegistry()
-    register(registry, Wakeups(queue, Interest(), lambda uid, version: (uid, version) == ("u", "1")))
+    register(registry, lambda kind, body, gone: heard.append((kind, body["metadata"]["name"], gone)))
     handler = next(h for h in registry._watching.get_all_handlers() if "finetunejobs" in h.id)
-    for version, waiting in (("1", 0), ("2", 1)):
-        body = a_job()
-        body["metadata"]["resourceVersion"] = version
-        await handler.fn(namespace="ml", name="bot", body=kopf.Body(body), type="MODIFIED")  # type: ignore[call-arg]
-        assert len(queue._due) == waiting
+    for happened in (None, "ADDED", "MODIFIED", "DELETED"):
+        await handler.fn(body=kopf.Body(a_job()), type=happened)  # type: ignore[call-arg]
+    assert heard == [(kinds.FINE_TUNE_JOB, "bot", gone) for gone in (False, False, False, True)]
