@@ -11,15 +11,6 @@ REMOVED = object()
 API_VERSION = "serin.dev/v1alpha1"
 
 
-# Fields that cannot stand beside those of the longest form.
-PROVIDED: Json = {
-    "train": [{"name": "tickets", "uri": "pvc://datasets/train.csv", "format": "PromptCompletion"}],
-    "validation": [{"name": "tickets", "uri": "pvc://datasets/validation.csv", "format": "PromptCompletion"}],
-    "test": [{"name": "tickets", "uri": "pvc://datasets/test.csv", "format": "PromptCompletion"}],
-    "split": {"strategy": "Provided"},
-}
-
-
 def changed(manifest: Json, path: str, value: Any) -> Json:
     """A copy with one field set, appended (`spec.gates.+`) or, with REMOVED, taken away: `spec.data.train.0.uri`."""
     found = deepcopy(manifest)
@@ -105,24 +96,10 @@ FULL: dict[str, Json] = {
             "baseModel": {"uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2"},
             "data": {
                 "train": [
-                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl", "format": "Messages"},
-                    {"name": "general", "uri": "hf://datasets/team/general@v1.0/data/train.parquet"},
+                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl"},
+                    {"name": "general", "uri": "pvc://datasets/2026/general.jsonl.gz"},
                 ],
-                "split": {
-                    "strategy": "Stratified",
-                    "field": "meta.language",
-                    "trainPercent": 90,
-                    "validationPercent": 10,
-                    "testPercent": 0,
-                    "seed": 4294967295,
-                    "minValidationRows": 0,
-                    "minTestRows": 50,
-                },
-                "cleaning": {
-                    "minTokens": 8,
-                    "languages": ["en", "de"],
-                    "nearDuplicates": {"action": "Keep", "similarityPercent": 80},
-                },
+                "split": {"trainPercent": 90, "validationPercent": 10, "testPercent": 0, "seed": 4294967295},
                 "rowEnding": "Newline",
             },
             "method": {
@@ -219,10 +196,10 @@ FULL: dict[str, Json] = {
                 "minRequests": 0,
                 "intervalSeconds": 1,
                 "progressDeadlineSeconds": 120,
+                "blindness": {"timeoutSeconds": 60, "action": "Withdraw"},
+                "bakeSeconds": 86400,
             },
         },
     ),
     "ModelRevision": MINIMAL["ModelRevision"],
 }
-
-OTHERWISE: dict[str, list[Json]] = {"FineTuneJob": [changed(FULL["FineTuneJob"], "spec.data", PROVIDED)]}

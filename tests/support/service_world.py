@@ -4,9 +4,8 @@ The real observer reads it and the real decision is carried out on it, write by 
 die after any of them. The safety rules are checked on every write of the route and of the stable.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from typing import Any
 from serin_operator.api.kinds import GATEWAY, MODEL_REVISION, MODEL_SERVICE, Kind
 from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, StatusWrite
 from serin_operator.decide.service import ServiceSnapshot, decide_service
+from serin_operator.decide.service.slos import Unusable
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.errors import Conflict
 from serin_operator.manifests import names
-from serin_operator.observe.service import observe_service
+from serin_operator.observe.service import Found, Question, questions, snapshot_of, with_answers
 from serin_operator.settings import Images, MetricSource, Settings
 
 Json = dict[str, Any]
@@ -64,6 +64,7 @@ def a_service(**canary: Any) -> Json:
                 "minRequests": 5,
                 "intervalSeconds": 5,
                 "progressDeadlineSeconds": 60,
+                "bakeSeconds": 0,
                 **canary,
             },
         },
@@ -119,6 +120,7 @@ class Model:
         }
     )
     ready: bool | None = None  # overrides readiness
+    ready_pods: int | None = None  # overrides how many of them are ready
     crashed_at: datetime | None = None
     requests_per_second: float = 10.0  # at 100 percent
 
@@ -132,7 +134,8 @@ class World:
 
     def __init__(self, service: Json | None = None) -> None:
         self.now = NOON
-        self.skew = timedelta()  # how wrong the operator's clock is
+        self.clock_set_at: list[datetime] = []
+        self._skew = timedelta()
         self.objects: dict[tuple[str, str], Json] = {}
         self.models: dict[str, Model] = {}
         self.sources = FakeSources(self)
@@ -145,6 +148,8 @@ class World:
         self.failures = 0  # requests that met no ready pod
         self.step_requests: dict[str, float] = {}
         self.weight_log: list[tuple[datetime, dict[str, int]]] = []
+        self.shares: dict[str, tuple[int, datetime]] = {}  # what each gets by the route, and since when
+        self.looks = 0
         self.put(MODEL_SERVICE, service or a_service())
         self.put(GATEWAY, _gateway())
 
@@ -185,6 +190,17 @@ class World:
             ref["weight"] = weights.get(ref["name"], 0)
         route["metadata"]["generation"] += 1
         self._stamp(route)
+        self._route_changed()
+
+    @property
+    def skew(self) -> timedelta:
+        """How wrong the operator's clock is."""
+        return self._skew
+
+    @skew.setter
+    def skew(self, wrong: timedelta) -> None:
+        self._skew = wrong
+        self.clock_set_at.append(self.now)
 
     # --- what a test looks at -------------------------------------------------------------------------------------
 
@@ -213,15 +229,37 @@ class World:
     # --- the operator ---------------------------------------------------------------------------------------------
 
     def snapshot(self) -> ServiceSnapshot:
+        """What the real observer makes of this world."""
         self.answers = {}
-        found = _run(
-            observe_service(self, self.sources, SETTINGS, NAMESPACE, SERVICE, self.now + self.skew)  # type: ignore[arg-type]
+        snapshot = snapshot_of(self._found(), SETTINGS, self.sources.names, self.now + self.skew)
+        asked = questions(snapshot)
+        return with_answers(snapshot, {question: self.sources.answer(question) for question in asked})
+
+    def _found(self) -> Found:
+        return Found(
+            service=self.objects[("ModelService", SERVICE)],
+            revisions=self._kind("ModelRevision"),
+            deployments=self._kind("Deployment"),
+            services=self._kind("Service"),
+            config_maps=self._kind("ConfigMap"),
+            pods=self._pods(),
+            route=self.objects.get(("HTTPRoute", SERVICE)),
+            gateway=self.objects.get(("Gateway", GATEWAY_NAME)),
         )
-        assert found is not None
-        return found
+
+    def _kind(self, kind: str) -> Items:
+        return [item for (found, _), item in self.objects.items() if found == kind]
+
+    def _pods(self) -> Items:
+        return [
+            _pod(item, self.models[name])
+            for (kind, name), item in self.objects.items()
+            if kind == "Deployment" and name in self.models
+        ]
 
     def look(self, dies_after: int | None = None) -> Decision:
         """One look of the operator; it may die after some of its writes."""
+        self.looks += 1
         decision = decide_service(self.snapshot())
         self.sentences.append(decision.sentence)
         self.carry_out(decision, dies_after)
@@ -268,10 +306,10 @@ class World:
         self.writes.append(f"status {write.kind} {write.name}")
         before = found.get("status", {})
         if write.kind == "ModelRevision":
-            found["status"] = {**before, **deepcopy(dict(write.status))}
+            found["status"] = {**before, **write.status}
         else:
-            found["status"] = deepcopy(dict(write.status))
-            self._check_stable(before, found["status"])
+            found["status"] = dict(write.status)
+            self._check_status(before, found["status"])
         self._stamp(found)
 
     def _apply(self, manifest: Json) -> None:
@@ -280,7 +318,7 @@ class World:
         before = self.objects.get(key)
         if key[0] == "HTTPRoute":
             self._check_route(self._backends(), _backends_of(manifest))
-        new = deepcopy(manifest)
+        new = {**manifest, "metadata": dict(manifest["metadata"])}  # what is written is never changed in place below
         old_meta = before["metadata"] if before is not None else {}
         changed = before is None or before.get("spec") != new.get("spec")
         new["metadata"] |= {
@@ -293,7 +331,14 @@ class World:
         self._stamp(new)
         self.objects[key] = new
         if key[0] == "HTTPRoute":
-            self.weight_log.append((self.now, self.weights))
+            self._route_changed()
+
+    def _route_changed(self) -> None:
+        self.weight_log.append((self.now, self.weights))
+        old, self.shares = self.shares, {}
+        for name, weight in self.weights.items():
+            same = name in old and old[name][0] == weight
+            self.shares[name] = old[name] if same else (weight, self.now)
 
     def _stamp(self, manifest: Json) -> None:
         self.version += 1
@@ -309,19 +354,63 @@ class World:
                 assert self.deployment_ready(service), f"{service} gets {weight} percent without a ready pod"
         assert not after or sum(after.values()) == 100
 
+    def _check_status(self, before: Json, after: Json) -> None:
+        """What a status may say after what it said before."""
+        assert "candidate" not in after or "bake" not in after, "a candidate is on its way during a bake"
+        self._check_stable(before, after)
+        self._check_step(before, after)
+
     def _check_stable(self, before: Json, after: Json) -> None:
-        """A canary's step ends well only on a look at which every SLO was told, and held."""
+        """A new stable was a candidate that went well to its end, or it comes back after the rejection of another."""
         old, new = before.get("stable"), after.get("stable")
-        promoted = old is not None and new is not None and old["revision"] != new["revision"]
+        bake, still = before.get("bake"), after.get("bake")
+        if old is None or new is None:
+            return
+        if old["revision"] != new["revision"]:
+            if bake is not None and bake["previous"] == new["revision"]:
+                assert self.is_rejected(old["revision"]), f"{old['revision']} was rolled back without a rejection"
+            else:
+                assert before["candidate"]["revision"] == new["revision"], f"{new['revision']} came from nowhere"
+                self._check_measured(new["revision"], f"step {len(self._steps())}")
+                self._check_watched(new["revision"], self._steps()[-1]["holdSeconds"])
+        elif bake is not None and still is None:
+            previous = self.objects.get(("ModelRevision", bake["previous"]))
+            if previous is not None and self._canary()["bakeSeconds"] > 0:
+                self._check_measured(new["revision"], "its bake")
+                self._check_watched(new["revision"], self._canary()["bakeSeconds"])
+
+    def _check_step(self, before: Json, after: Json) -> None:
+        """A step ends well only on a look at which every SLO was told and held, after it was watched for its time."""
         was, now = before.get("candidate"), after.get("candidate")
-        same = was is not None and now is not None and was["revision"] == now["revision"]
-        stepped = same and now["step"] > was["step"] > 0
-        if promoted or stepped:
-            name = new["revision"] if promoted else now["revision"]
-            assert self.answers.get("latency", _SILENT).kind is ReadingKind.VALUE, f"{name} went on unmeasured"
-            assert self.answers["latency"].value <= 2, f"{name} went on with {self.answers['latency']}"
-            assert 1 <= (self.answers["length"].value or 0) <= 96, f"{name} went on with {self.answers['length']}"
-            assert not self.is_rejected(name), f"the rejected {name} went on"
+        if was is None or now is None or was["revision"] != now["revision"]:
+            return
+        if now["step"] > was["step"]:
+            assert now["step"] == was["step"] + 1, "a step is left out"
+            assert not self.is_rejected(now["revision"]), f"the rejected {now['revision']} goes on"
+        if now["step"] > was["step"] > 0:
+            self._check_measured(now["revision"], f"step {was['step']}")
+            self._check_watched(now["revision"], self._steps()[was["step"] - 1]["holdSeconds"])
+
+    def _check_measured(self, name: str, what: str) -> None:
+        assert not self.is_rejected(name), f"the rejected {name} ended {what} well"
+        for metric, low, high in (("latency", 0, 2), ("length", 1, 96)):
+            told = self.answers.get(metric, _SILENT)
+            assert told.kind is ReadingKind.VALUE, f"{name} ended {what} unmeasured: {metric} is {told}"
+            assert told.value is not None, told
+            assert low <= told.value <= high, f"{name} ended {what} with {metric} {told.value}"
+
+    def _check_watched(self, name: str, seconds: float) -> None:
+        """By the world's own clock, whatever the operator's says; each time that is set may cost a look or two."""
+        since = self.shares.get(name, (0, self.now))[1]
+        had, jumps = self.now - since, sum(at >= since for at in self.clock_set_at)
+        least = timedelta(seconds=seconds - 1 - 2 * jumps * self._canary()["intervalSeconds"])
+        assert had >= least, f"{name} had its share for {had} and not for {seconds} s"
+
+    def _canary(self) -> Json:
+        return self.objects[("ModelService", SERVICE)]["spec"]["canary"]
+
+    def _steps(self) -> Items:
+        return self._canary()["steps"]
 
     def is_rejected(self, service: str) -> bool:
         """By digest, as the store knows it."""
@@ -349,11 +438,13 @@ class World:
         age = (self.now - datetime.fromisoformat(item["metadata"]["creationTimestamp"])).total_seconds()
         ready = model.ready if model.ready is not None else age >= model.starts_in
         before = item.get("status", {}).get("conditions", [{}])[0]
-        status = "True" if ready else "False"
+        pods = item["spec"]["replicas"] if ready else 0
+        pods = model.ready_pods if model.ready_pods is not None else pods
+        status = "True" if pods else "False"
         since = before["lastTransitionTime"] if before.get("status") == status else self.now.isoformat()
         item["status"] = {
             "observedGeneration": item["metadata"]["generation"],
-            "readyReplicas": item["spec"]["replicas"] if ready else 0,
+            "readyReplicas": pods,
             "updatedReplicas": item["spec"]["replicas"],
             "conditions": [{"type": "Available", "status": status, "lastTransitionTime": since}],
         }
@@ -382,28 +473,6 @@ class World:
         route = self.objects.get(("HTTPRoute", SERVICE))
         return _backends_of(route) if route is not None else {}
 
-    # --- the apiserver as the observer reads it -------------------------------------------------------------------
-
-    async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        return self.objects.get((kind.kind, name))
-
-    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> Items:
-        wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
-        if kind.kind == "Pod":
-            return self._pods(wanted)
-        return [
-            item
-            for (found, _), item in self.objects.items()
-            if found == kind.kind and wanted.items() <= item["metadata"].get("labels", {}).items()
-        ]
-
-    def _pods(self, wanted: dict[str, str]) -> Items:
-        return [
-            _pod(item, self.models[name])
-            for (kind, name), item in self.objects.items()
-            if kind == "Deployment" and wanted.items() <= item["metadata"]["labels"].items() and name in self.models
-        ]
-
 
 _SILENT = Reading(ReadingKind.NO_DATA)
 
@@ -417,7 +486,10 @@ class FakeSources:
         self.away = False
         self.queries: list[str] = []
 
-    async def query(self, source: str, promql: str) -> Reading:
+    def answer(self, question: Question) -> Reading:
+        promql = question.query
+        if isinstance(promql, Unusable):
+            return Reading(ReadingKind.INVALID_QUERY, text=promql.message)
         self.queries.append(promql)
         if self.away:
             return Reading(ReadingKind.OUTAGE, text="metric source default cannot be reached")
@@ -430,15 +502,6 @@ class FakeSources:
         metric = promql.split("{")[0]
         self.world.answers[metric] = model.samples[metric]
         return model.samples[metric]
-
-
-def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """`asyncio.run` without its signal handling, which takes longer than a whole look."""
-    loop = asyncio.new_event_loop()
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.close()
 
 
 def _gateway() -> Json:

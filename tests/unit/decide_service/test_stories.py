@@ -30,8 +30,8 @@ def test_all_conditions_are_there_from_the_first_visit() -> None:
     world = World()
     world.look()
     assert {c["type"] for c in world.status["conditions"]} == {
-        "Ready", "Reconciling", "Stalled", "GatewayReady", "RouteProgrammed", "CanaryHealthy", "MetricsAvailable",
-        "WritesAccepted",
+        "Ready", "Reconciling", "Stalled", "GatewayReady", "RouteProgrammed", "CanaryHealthy", "Baked",
+        "MetricsAvailable", "WritesAccepted",
     }  # fmt: skip
     assert world.status["state"] == "Waiting"
     assert world.condition("Ready")["reason"] == "NoModel"
@@ -114,7 +114,7 @@ def test_the_line_that_people_watch_has_share_step_time_requests_and_slos() -> N
     play(world, 12)
     message = world.status["message"]
     assert message.startswith(f"{name} gets 10 percent, step 1 of 3, ")
-    assert " of 20 s held, " in message
+    assert " of 20 s watched, " in message
     assert " requests; latency 0.4 <= 2, 1 <= length 23 <= 96" in message
     assert world.status["canaryPercent"] == 10
     assert [slo["verdict"] for slo in world.status["slos"]] == ["Passed", "Passed"]

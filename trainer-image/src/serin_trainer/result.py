@@ -46,7 +46,6 @@ class TokenCounts(Document):
 class PrepareOutput(Document):
     data_uri: str
     data_digest: str
-    test_uri: str
     base_model_digest: str
     rows: RowCounts
     dropped: dict[str, int]

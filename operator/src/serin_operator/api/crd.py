@@ -125,6 +125,13 @@ CRDS: Final = (
             Column("Stable", ".status.stable.revision"),
             Column("Candidate", ".status.candidate.revision"),
             Column("Canary%", ".status.canaryPercent", "integer", description="share of traffic the candidate gets"),
+            Column(
+                "Bake",
+                ".status.bake.watchedSeconds",
+                "integer",
+                wide=True,
+                description="seconds for which the new stable was watched; it can still be rolled back",
+            ),
             _MESSAGE,
             _AGE,
         ),

@@ -12,7 +12,6 @@ from pydantic import Field
 from serin_operator.api.base import (
     ApiModel,
     DatasetUri,
-    DataUri,
     Hostname,
     ModelUri,
     Name,
@@ -120,64 +119,27 @@ class ModelSource(ApiModel):
     uri: ModelUri
 
 
-class RowFormat(StrEnum):
-    """What a row looks like. Each row is recognised by its fields where the format is not named."""
-
-    MESSAGES = "Messages"
-    PROMPT_COMPLETION = "PromptCompletion"
-    INPUT_OUTPUT = "InputOutput"
-    INSTRUCTION = "Instruction"
-    TEXT = "Text"
-
-
 class DataSource(ApiModel):
-    """A file of rows: JSON Lines (.jsonl, .jsonl.gz), CSV or Parquet."""
+    """A JSON Lines file (.jsonl or .jsonl.gz) of messages, prompt/completion, input/output or text rows."""
 
     name: Name
-    uri: DataUri
-    format: RowFormat | None = None
-
-
-class SplitStrategy(StrEnum):
-    """Random; Stratified: the same shares of every value of a field; Temporal: the newest rows are for the test;
-    Provided: the parts come as files of their own."""
-
-    RANDOM = "Random"
-    STRATIFIED = "Stratified"
-    TEMPORAL = "Temporal"
-    PROVIDED = "Provided"
+    uri: DatasetUri
 
 
 class Split(ApiModel):
-    """How rows are divided. The test part is never seen by training, nor by anything that stops or chooses it.
-
-    A part of 0 percent is left out; one that is asked for and would have fewer rows than its minimum is an error.
-    """
+    """How rows are divided, at random, with a seed. The test part is never seen by training."""
 
     model_config = rules(
         rule(
             "self.trainPercent + self.validationPercent + self.testPercent == 100",
             "trainPercent, validationPercent and testPercent must add up to 100",
-        ),
-        rule(
-            "has(self.field) == (self.strategy == 'Stratified' || self.strategy == 'Temporal')",
-            "field names the rows' field that Stratified and Temporal go by: they need it, the other strategies do not",
-        ),
-        rule(
-            "self.strategy != 'Provided' || (self.trainPercent == 80 && self.validationPercent == 10"
-            " && self.testPercent == 10)",
-            "with strategy Provided the files are the parts: leave the percentages out",
-        ),
+        )
     )
 
-    strategy: SplitStrategy = SplitStrategy.RANDOM
-    field: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     train_percent: Annotated[int, Field(ge=1, le=100)] = 80
     validation_percent: Annotated[int, Field(ge=0, le=99)] = 10
     test_percent: Annotated[int, Field(ge=0, le=99)] = 10
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 7
-    min_validation_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 100
-    min_test_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
 
 class RowEnding(StrEnum):
@@ -187,49 +149,12 @@ class RowEnding(StrEnum):
     NEWLINE = "Newline"
 
 
-class NearDuplicatesAction(StrEnum):
-    DROP = "Drop"
-    KEEP = "Keep"
-
-
-class NearDuplicates(ApiModel):
-    """Rows whose question and whose answer are both nearly those of an earlier row (Jaccard similarity of 5-grams)."""
-
-    action: NearDuplicatesAction = NearDuplicatesAction.DROP
-    similarity_percent: Annotated[int, Field(ge=70, le=100)] = 90
-
-
-class Cleaning(ApiModel):
-    """Which rows are left out. Unparsable, empty, incomplete and identical ones always are."""
-
-    min_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1
-    languages: Annotated[
-        list[Annotated[str, Field(min_length=2, max_length=3, pattern="^[a-z]+$")]],
-        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = []
-    near_duplicates: NearDuplicates = NearDuplicates()
-
-
 class Data(ApiModel):
     """What to learn from."""
 
-    model_config = rules(
-        rule(
-            "(self.split.strategy == 'Provided') == (size(self.validation) > 0 || size(self.test) > 0)",
-            "validation and test are the files of split.strategy Provided, which needs at least one of them",
-        ),
-    )
-
     train: Annotated[list[DataSource], list_map("name", 32), Field(min_length=1)]
-    validation: Annotated[list[DataSource], list_map("name", 32)] = []
-    test: Annotated[list[DataSource], list_map("name", 32)] = []
     split: Split = Split()
-    cleaning: Cleaning = Cleaning()
     row_ending: RowEnding = RowEnding.END_OF_SEQUENCE
-
-    def sources(self) -> list[DataSource]:
-        """Every file that Prepare reads, of all parts."""
-        return [*self.train, *self.validation, *self.test]
 
 
 class MethodType(StrEnum):
@@ -655,8 +580,29 @@ class CanaryStep(ApiModel):
     hold_seconds: Annotated[int, Field(ge=0, le=604800)] = 60
 
 
+class BlindAction(StrEnum):
+    """Hold keeps the candidate's share; Withdraw takes it away, and begins anew when there are metrics again."""
+
+    HOLD = "Hold"
+    WITHDRAW = "Withdraw"
+
+
+class Blindness(ApiModel):
+    """What to do when a candidate with traffic cannot be judged: for so long not every SLO gave one fresh number."""
+
+    timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 300
+    action: BlindAction = BlindAction.HOLD
+
+
 class Canary(ApiModel):
-    """How a candidate earns its traffic."""
+    """How a candidate earns its traffic, and how long it is watched once it has all of it."""
+
+    model_config = rules(
+        rule(
+            "self.blindness.timeoutSeconds >= self.intervalSeconds",
+            "blindness.timeoutSeconds must be at least intervalSeconds: a single look that measured nothing is no outage",
+        )
+    )
 
     steps: Annotated[
         list[CanaryStep],
@@ -683,6 +629,8 @@ class Canary(ApiModel):
     min_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86400)] = 600
+    blindness: Blindness = Blindness()
+    bake_seconds: Annotated[int, Field(ge=0, le=2_592_000)] = 600
 
 
 class ModelServiceSpec(ApiModel):
@@ -711,7 +659,20 @@ class StableStatus(ApiModel):
     since: datetime
 
 
-class CandidateStatus(ApiModel):
+class Watched(ApiModel):
+    """Time under traffic as it was seen, counted from look to look. Each look adds what passed since the one before, but
+    never less than nothing and never much more than an interval: neither a clock that is set nor an operator that was
+    away counts as watching."""
+
+    looked_at: datetime | None = None
+    elapsed_seconds: int = 0  # all of it
+    watched_seconds: int = 0  # of this, what ended with every SLO measured
+    blind_seconds: int = 0  # since every SLO was last measured
+    not_ready_seconds: int = 0  # waiting for pods
+    last_crash_at: datetime | None = None  # of its servers, before the watch began
+
+
+class CandidateStatus(Watched):
     """The revision on its way in. `stepStartedAt` is when the route was first seen with this step's weight."""
 
     revision: str
@@ -719,6 +680,17 @@ class CandidateStatus(ApiModel):
     step: int
     since: datetime
     step_started_at: datetime | None = None
+    withdrawals: int = 0
+    withdrawn_at: datetime | None = None
+
+
+class BakeStatus(Watched):
+    """The new stable is still watched, and the one before it is kept ready to take over again."""
+
+    revision: str
+    previous: str
+    previous_digest: str
+    started_at: datetime | None = None
 
 
 class ModelServiceStatus(ApiModel):
@@ -728,6 +700,7 @@ class ModelServiceStatus(ApiModel):
     conditions: Annotated[list[Condition], list_map("type", 32)] = []
     stable: StableStatus | None = None
     candidate: CandidateStatus | None = None
+    bake: BakeStatus | None = None
     canary_percent: int | None = None
     slos: Annotated[list[SloStatus], list_map("name", 32)] = []
     slos_judged_at: datetime | None = None

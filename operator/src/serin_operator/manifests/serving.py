@@ -5,8 +5,9 @@ Promotion and rollback never touch these: they move weights between Services. No
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -27,20 +28,34 @@ STARTUP_TRIES = 86400 // STARTUP_PERIOD_SECONDS  # the longest progressDeadlineS
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The wish: this revision, served as the service says."""
+    """The wish: this revision, served as the service says. Two wishes are the same when all that they say is."""
 
-    service: ModelService
-    revision: ModelRevision
+    service: ModelService = field(compare=False)
+    revision: ModelRevision = field(compare=False)
     image: str
     pull_policy: str
+    says: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        owner, revision = self.service, self.revision
+        said = (
+            owner.metadata.namespace,
+            owner.metadata.name,
+            owner.metadata.uid,
+            owner.spec.model_dump_json(),
+            revision.metadata.name,
+            revision.spec.model_dump_json(),
+        )
+        object.__setattr__(self, "says", said)
 
     @property
     def name(self) -> str:
         return names.serving(self.revision.metadata.name)
 
 
-def serving_objects(wish: Serving) -> tuple[dict[str, Any], ...]:
-    """Everything that serves one revision, in the order of creation, each with its fingerprint."""
+@lru_cache(maxsize=1024)  # asked for on every look, and nearly always the same
+def serving_objects(wish: Serving) -> tuple[Mapping[str, Any], ...]:
+    """Everything that serves one revision, in the order of creation, each with its fingerprint. Not to be changed."""
     return tuple(_fingerprinted(part) for part in (config_map(wish), service(wish), deployment(wish)))
 
 

@@ -1,7 +1,8 @@
 """Gathers everything the service loop decides on, live from the apiserver and the metric sources. Writes nothing."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from serin_operator import rest
@@ -15,11 +16,10 @@ from serin_operator.api.kinds import (
     POD,
     SERVICE,
 )
-from serin_operator.api.v1alpha1 import CandidateStatus, ModelRevision, ModelService, Slo
+from serin_operator.api.v1alpha1 import ModelRevision, ModelService
 from serin_operator.decide.service import facts, slos
 from serin_operator.decide.service.snapshot import (
     Child,
-    GatewayView,
     Look,
     Reading,
     ReadingKind,
@@ -37,26 +37,36 @@ from serin_operator.observe.traffic import gateway_view, route_view
 from serin_operator.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read of the cluster for one ModelService, as the apiserver gave it."""
+
+    service: Json
+    revisions: Sequence[Json]
+    deployments: Sequence[Json]
+    services: Sequence[Json]
+    config_maps: Sequence[Json]
+    pods: Sequence[Json]
+    route: Json | None
+    gateway: Json | None
+    gateway_problem: str = ""
+
+
 async def observe_service(
     cluster: rest.Cluster, sources: MetricSources, settings: Settings, namespace: str, name: str, now: datetime
 ) -> ServiceSnapshot | None:
     """The world of one ModelService; None when it is gone or on its way out (its children follow by ownership)."""
-    found = await cluster.get(MODEL_SERVICE, namespace, name)
-    if found is None:
+    service = await cluster.get(MODEL_SERVICE, namespace, name)
+    if service is None or service["metadata"].get("deletionTimestamp") is not None:
         return None
-    service = ModelService.model_validate(found)
-    if service.metadata.deletion_timestamp is not None:
-        return None
-    snapshot = await _snapshot(cluster, sources, settings, service, now)
-    if not facts.look_due(snapshot):
-        return snapshot
-    return _with_look(snapshot, await _look(sources, snapshot, facts.the_candidate(snapshot)))
+    snapshot = snapshot_of(await _read(cluster, service), settings, sources.names, now)
+    asked = questions(snapshot)
+    answers = await asyncio.gather(*(_answer(sources, question) for question in asked))
+    return with_answers(snapshot, dict(zip(asked, answers, strict=True)))
 
 
-async def _snapshot(
-    cluster: rest.Cluster, sources: MetricSources, settings: Settings, service: ModelService, now: datetime
-) -> ServiceSnapshot:
-    namespace, name = service.metadata.namespace, service.metadata.name
+async def _read(cluster: rest.Cluster, service: Json) -> Found:
+    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     mine = f"{names.SERVICE}={name}"
     serving = f"{mine},{names.STAGE}=serve"
     lists = asyncio.gather(
@@ -67,17 +77,24 @@ async def _snapshot(
     (revisions, deployments, services, config_maps, pods), (route, (gateway, problem)) = await asyncio.gather(
         lists, single
     )
+    return Found(service, revisions, deployments, services, config_maps, pods, route, gateway, problem)
+
+
+def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now: datetime) -> ServiceSnapshot:
+    """What was read, as the decision wants it; nothing was asked of the metric sources yet."""
+    service = ModelService.model_validate(found.service)
+    name = service.metadata.name
     return ServiceSnapshot(
         service=service,
-        revisions=tuple(_of_service(name, [ModelRevision.model_validate(item) for item in revisions])),
-        children=tuple(_child(item) for item in [*config_maps, *services, *deployments]),
-        servings=_servings(deployments, pods),
-        route=route_view(route, service),
-        gateway=gateway,
+        revisions=tuple(_of_service(name, [ModelRevision.model_validate(item) for item in found.revisions])),
+        children=tuple(_child(item) for item in [*found.config_maps, *found.services, *found.deployments]),
+        servings=_servings(found.deployments, found.pods),
+        route=route_view(found.route, service),
+        gateway=gateway_view(found.gateway),
         look=None,
         now=now,
         settings=_serving_settings(settings, sources),
-        gateway_problem=problem,
+        gateway_problem=found.gateway_problem,
     )
 
 
@@ -86,36 +103,21 @@ def _of_service(name: str, revisions: list[ModelRevision]) -> list[ModelRevision
     return [revision for revision in revisions if revision.spec.model_service_ref.name == name]
 
 
-def _with_look(s: ServiceSnapshot, look: Look) -> ServiceSnapshot:
-    return ServiceSnapshot(
-        service=s.service,
-        revisions=s.revisions,
-        children=s.children,
-        servings=s.servings,
-        route=s.route,
-        gateway=s.gateway,
-        look=look,
-        now=s.now,
-        settings=s.settings,
-        gateway_problem=s.gateway_problem,
-    )
-
-
-async def _gateway(cluster: rest.Cluster, service: ModelService) -> tuple[GatewayView | None, str]:
+async def _gateway(cluster: rest.Cluster, service: Json) -> tuple[Json | None, str]:
     """The Gateway is another team's, in another namespace: being refused is an answer."""
-    ref = service.spec.traffic.gateway_ref
+    ref = service["spec"]["traffic"]["gatewayRef"]
     try:
-        return gateway_view(await cluster.get(GATEWAY, ref.namespace, ref.name)), ""
+        return await cluster.get(GATEWAY, ref["namespace"], ref["name"]), ""
     except Refused as error:
-        return None, f"the operator may not read Gateway {ref.namespace}/{ref.name}: {error}"
+        return None, f"the operator may not read Gateway {ref['namespace']}/{ref['name']}: {error}"
 
 
-def _serving_settings(settings: Settings, sources: MetricSources) -> ServingSettings:
+def _serving_settings(settings: Settings, sources: tuple[str, ...]) -> ServingSettings:
     return ServingSettings(
         image=settings.images.server,
         pull_policy=settings.image_pull_policy,
         scale_down_delay=timedelta(seconds=settings.scale_down_delay_seconds),
-        sources=sources.names,
+        sources=sources,
     )
 
 
@@ -132,7 +134,7 @@ def _child(item: Json) -> Child:
     )
 
 
-def _servings(deployments: list[Json], pods: list[Json]) -> Mapping[str, ServingView]:
+def _servings(deployments: Sequence[Json], pods: Sequence[Json]) -> Mapping[str, ServingView]:
     found = {_revision(item): item for item in deployments}
     return {
         revision: serving_view(revision, item, pods_view([pod for pod in pods if _revision(pod) == revision]))
@@ -147,18 +149,14 @@ def _revision(item: Json) -> str:
 def serving_view(revision: str, deployment: Json, pods: PodsView) -> ServingView:
     meta, spec, status = deployment["metadata"], deployment["spec"], part(deployment, "status")
     conditions = by_type(parts(status, "conditions"))
-    available = part(conditions, "Available")
-    lost = available.get("lastTransitionTime") if available.get("status") == "False" else None
     failure = part(conditions, "ReplicaFailure")
     refused = str(failure.get("message", "")) if failure.get("status") == "True" else ""
     return ServingView(
         revision=revision,
-        created_at=datetime.fromisoformat(meta["creationTimestamp"]),
         observed=status.get("observedGeneration", 0) >= meta.get("generation", 1),
         wanted=spec.get("replicas", 1),
         ready=status.get("readyReplicas", 0),
         updated=status.get("updatedReplicas", 0),
-        unavailable_since=datetime.fromisoformat(lost) if lost else None,
         crashed_at=pods.crashed_at,
         trouble=pods.trouble or refused,
     )
@@ -167,25 +165,38 @@ def serving_view(revision: str, deployment: Json, pods: PodsView) -> ServingView
 # --- the metrics --------------------------------------------------------------------------------------------------
 
 
-async def _look(sources: MetricSources, s: ServiceSnapshot, candidate: CandidateStatus) -> Look:
-    """All SLOs, and the requests of this step, asked at the same time."""
-    words = slos.words_for(s, candidate)
-    readings = await asyncio.gather(*(_sample(sources, slo, words) for slo in s.service.spec.slos))
-    return Look(
-        samples={slo.name: reading for slo, reading in zip(s.service.spec.slos, readings, strict=True)},
-        requests=await _requests(sources, s, candidate),
-    )
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One query to a metric source; `about` names the SLO, or is empty for the requests that were answered."""
+
+    about: str
+    source: str
+    query: str | slos.Unusable
 
 
-async def _sample(sources: MetricSources, slo: Slo, words: Mapping[str, str]) -> Reading:
-    query = slos.filled(slo.query, words)
-    if isinstance(query, slos.Unusable):
-        return Reading(ReadingKind.INVALID_QUERY, text=query.message)
-    return await sources.query(slo.source, query)
+def questions(s: ServiceSnapshot) -> list[Question]:
+    """What to ask now: every SLO and the requests of the running step, when a look is due."""
+    if not facts.look_due(s):
+        return []
+    revision = facts.asked_of(s)
+    words = slos.words_for(s, revision, facts.trial(s).refuge)
+    asked = [Question(slo.name, slo.source, slos.filled(slo.query, words)) for slo in facts.asked(s)]
+    if not facts.requests_count(s):
+        return asked
+    requests = slos.requests_query(s.service.metadata.namespace, revision, facts.elapsed(s))
+    return [*asked, Question("", slos.DEFAULT_SOURCE, requests)]
 
 
-async def _requests(sources: MetricSources, s: ServiceSnapshot, candidate: CandidateStatus) -> Reading | None:
-    if s.service.spec.canary.min_requests == 0:
-        return None
-    query = slos.requests_query(s.service.metadata.namespace, candidate.revision, facts.held(s))
-    return await sources.query(slos.DEFAULT_SOURCE, query)
+async def _answer(sources: MetricSources, question: Question) -> Reading:
+    if isinstance(question.query, slos.Unusable):
+        return Reading(ReadingKind.INVALID_QUERY, text=question.query.message)
+    return await sources.query(question.source, question.query)
+
+
+def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading]) -> ServiceSnapshot:
+    """The snapshot with its look at the metrics, when one was due."""
+    if not facts.look_due(s):
+        return s
+    found = {question.about: reading for question, reading in answers.items()}
+    requests = found.pop("", None)
+    return replace(s, look=Look(found, requests))

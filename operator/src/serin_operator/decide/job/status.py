@@ -319,6 +319,8 @@ def _in_traffic(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
         if candidate == o.revision:
             return State.CANARY, service.status.message or f"{o.revision} is on its way in"
         return State.PASSED, f"{o.revision} passed and follows {candidate}, which is on its way in"
+    if service is not None and service.status.bake is not None:
+        return State.PASSED, f"{o.revision} passed and waits until the bake of {service.status.bake.revision} is over"
     return State.PASSED, f"{o.revision} passed and waits for {_service(s)} to take it"
 
 

@@ -7,10 +7,11 @@ and status, and those are written before the route moves.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from serin_operator.api.v1alpha1 import (
+    BakeStatus,
     CandidateStatus,
     ModelRevision,
     Rejection,
@@ -19,13 +20,13 @@ from serin_operator.api.v1alpha1 import (
     StableStatus,
 )
 from serin_operator.decide.decision import Event
-from serin_operator.decide.service import facts, revisions, slos, words
-from serin_operator.decide.service.facts import Weights
+from serin_operator.decide.service import facts, revisions, slos, watch, words
+from serin_operator.decide.service.facts import READINESS, Weights
 from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.decide.service.watch import OnTrial
 
 SOON: Final = timedelta(seconds=1)
 ROUTE: Final = timedelta(seconds=2)
-READINESS: Final = timedelta(seconds=3)
 LEAVING: Final = timedelta(seconds=5)  # pods wait to be scaled down
 IDLE: Final = timedelta(seconds=60)
 
@@ -39,12 +40,12 @@ class Plan:
     candidate: CandidateStatus | None
     weights: Weights | None  # by revision; None leaves the shares as they are
     requeue_after: timedelta
+    bake: BakeStatus | None = None
     deploy: str = ""  # a revision to run beside stable and candidate: the first one, before there is a stable
     records: tuple[tuple[ModelRevision, RolloutRecord], ...] = ()
     events: tuple[Event, ...] = ()
     slos: tuple[SloStatus, ...] | None = None  # None keeps what status shows
     hold: str = ""  # the reason, when something must change before it goes on
-    quiet: bool = False  # nothing new to say: status keeps its sentence
 
 
 # --- before there is a stable -------------------------------------------------------------------------------------
@@ -92,49 +93,74 @@ def change_candidate(s: ServiceSnapshot) -> Plan:
     return Plan(sentence, s.stable, candidate, weights, READINESS, events=(Event("CanaryBegins", sentence),), slos=())
 
 
-# --- a canary -----------------------------------------------------------------------------------------------------
+# --- on trial: a candidate in its steps, or the new stable in its bake ----------------------------------------------
 
 
-def _stay(
-    s: ServiceSnapshot, sentence: str, requeue_after: timedelta, hold: str = "", weights: Weights | None = None
+def _on(
+    s: ServiceSnapshot,
+    sentence: str,
+    trial: OnTrial,
+    requeue_after: timedelta,
+    weights: Weights | None = None,
+    events: tuple[Event, ...] = (),
+    hold: str = "",
 ) -> Plan:
+    """The trial goes on in this state."""
     return Plan(
         sentence,
         s.stable,
-        s.candidate,
+        trial if isinstance(trial, CandidateStatus) else None,
         weights,
         requeue_after,
+        bake=trial if isinstance(trial, BakeStatus) else None,
+        events=events,
         slos=tuple(facts.verdicts(s)) or None,
         hold=hold,
     )
 
 
+def _stay(
+    s: ServiceSnapshot, sentence: str, requeue_after: timedelta, hold: str = "", weights: Weights | None = None
+) -> Plan:
+    return _on(s, sentence, facts.watch_after(s), requeue_after, weights, hold=hold)
+
+
 def reject(s: ServiceSnapshot, reason: str, why: str) -> Plan:
-    """Write down that this digest is bad, then send everything to the stable."""
-    candidate = facts.the_candidate(s)
-    step = facts.step_of(s)
-    percent = step.weight_percent if step is not None else 0
+    """Write down that this digest is bad, then send everything to where it was before."""
+    trial = facts.trial(s)
     rejection = Rejection(
         reason=reason,
         message=words.rejection(s, why),
         at=s.now,
-        step=candidate.step,
-        weight_percent=percent,
+        step=facts.step_number(s),
+        weight_percent=trial.weight_percent,
         breach_observed_at=s.now,
     )
-    weights = facts.all_to_stable(s)
-    sentence = words.rolling_back(s, why, moves=weights is not None)
+    return _back_to_refuge(s, words.rolling_back(s, why), s.now, _recorded(s, trial.revision, rejection))
+
+
+def _back_to_refuge(
+    s: ServiceSnapshot, sentence: str, since: datetime, records: tuple[tuple[ModelRevision, RolloutRecord], ...] = ()
+) -> Plan:
+    weights = facts.all_to_refuge(s)
     return Plan(
         sentence,
-        s.stable,
+        _stable_again(s, since),
         None,
         weights,
         SOON,
-        records=_recorded(s, candidate.revision, rejection),
+        records=records,
         events=(Event("RolledBack", sentence, warning=True),),
         slos=tuple(facts.verdicts(s)) or None,
         hold="" if weights is not None else "NoHealthyStable",
     )
+
+
+def _stable_again(s: ServiceSnapshot, since: datetime) -> StableStatus | None:
+    """After a bake the previous revision is the stable again."""
+    if s.bake is None:
+        return s.stable
+    return StableStatus(revision=s.bake.previous, digest=s.bake.previous_digest, since=since)
 
 
 def _recorded(s: ServiceSnapshot, name: str, rejection: Rejection) -> tuple[tuple[ModelRevision, RolloutRecord], ...]:
@@ -161,10 +187,10 @@ def hold_unjudgeable(s: ServiceSnapshot) -> Plan:
     return _stay(s, words.unjudgeable(s, found), IDLE, hold=found.reason, weights=facts.all_to_stable(s))
 
 
-def await_candidate(s: ServiceSnapshot) -> Plan:
-    """Traffic waits for readiness; when it was lost under traffic, the step begins anew afterwards."""
-    candidate = facts.the_candidate(s).model_copy(update={"step_started_at": None})
-    return Plan(words.candidate_not_ready(s), s.stable, candidate, facts.all_to_stable(s), READINESS)
+def await_pods(s: ServiceSnapshot) -> Plan:
+    """Traffic waits for readiness; when it was lost under traffic, the step or the bake begins anew afterwards."""
+    status = watch.waiting(facts.trial(s).status, s.now, READINESS)
+    return _on(s, words.not_ready(s), status, READINESS, facts.all_to_refuge(s))
 
 
 def hold_without_stable(s: ServiceSnapshot) -> Plan:
@@ -172,9 +198,8 @@ def hold_without_stable(s: ServiceSnapshot) -> Plan:
 
 
 def route_step(s: ServiceSnapshot) -> Plan:
-    """The route has other weights than the running step: set them; the clock starts when they are read back."""
-    candidate = facts.the_candidate(s).model_copy(update={"step_started_at": None})
-    return Plan(words.routing(s), s.stable, candidate, facts.step_weights(s), ROUTE)
+    """The route has other weights than it should: set them; the clock starts when they are read back."""
+    return _on(s, words.routing(s), watch.stopped(facts.trial(s).status), ROUTE, facts.trial_weights(s))
 
 
 def await_gateway(s: ServiceSnapshot) -> Plan:
@@ -184,40 +209,75 @@ def await_gateway(s: ServiceSnapshot) -> Plan:
 def begin_step(s: ServiceSnapshot) -> Plan:
     """The step is written down before its weight is set."""
     number = facts.the_candidate(s).step + 1
-    candidate = facts.the_candidate(s).model_copy(update={"step": number, "step_started_at": None})
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
     after = s.service.spec.canary.steps[number - 1]
     assert s.stable is not None
     weights = {s.stable.revision: 100 - after.weight_percent, candidate.revision: after.weight_percent}
     sentence = words.step_begins(s, number)
-    return Plan(
-        sentence,
-        s.stable,
-        candidate,
-        weights,
-        SOON,
-        events=(Event("CanaryStep", sentence),),
-        slos=tuple(facts.verdicts(s)) or None,
-    )
+    return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryStep", sentence),))
 
 
 def start_clock(s: ServiceSnapshot) -> Plan:
     """The route was read back with this weight, taken up by its Gateway: from here on requests can be counted."""
-    candidate = facts.the_candidate(s).model_copy(update={"step_started_at": s.now})
-    interval = timedelta(seconds=s.service.spec.canary.interval_seconds)
-    return Plan(words.holding(s), s.stable, candidate, None, min(interval, facts.hold(s) or SOON))
+    view = facts.trial_view(s)
+    status = watch.begun(facts.trial(s).status, s.now, view.crashed_at if view is not None else None)
+    return _on(s, words.holding(s), status, min(_interval(s), facts.hold(s) or SOON))
 
 
 def await_look(s: ServiceSnapshot) -> Plan:
     """Woken before the next look is due: nothing to judge, nothing new to say."""
-    plan = _stay(s, words.holding(s), max(facts.next_look_in(s), timedelta(milliseconds=100)))
-    return Plan(
-        s.service.status.message or plan.sentence,
-        plan.stable,
-        plan.candidate,
-        None,
-        plan.requeue_after,
-        quiet=True,
+    wait = max(facts.next_look_in(s), timedelta(milliseconds=100))
+    return _on(s, s.service.status.message or words.holding(s), facts.trial(s).status, wait)
+
+
+def hold_step(s: ServiceSnapshot) -> Plan:
+    left = facts.hold(s) - facts.held(s)
+    wait = min(_interval(s), left) if left > timedelta() else _interval(s)
+    unusable = slos.unusable(s)
+    return _stay(s, words.holding(s), wait, hold=unusable.reason if unusable is not None else "")
+
+
+def _interval(s: ServiceSnapshot) -> timedelta:
+    return timedelta(seconds=s.service.spec.canary.interval_seconds)
+
+
+# --- blind --------------------------------------------------------------------------------------------------------
+
+
+def withdraw(s: ServiceSnapshot) -> Plan:
+    """Nobody could say for too long whether it is good: users are taken away from it. It is not rejected for that."""
+    before = facts.the_candidate(s)
+    candidate = watch.stopped(before).model_copy(
+        update={"step": 0, "looked_at": s.now, "withdrawn_at": s.now, "withdrawals": before.withdrawals + 1}
     )
+    sentence = words.withdrawn(s)
+    event = Event("CanaryWithdrawn", sentence, warning=True)
+    return _on(s, sentence, candidate, _interval(s), facts.all_to_stable(s), (event,), hold="Withdrawn")
+
+
+def await_metrics(s: ServiceSnapshot) -> Plan:
+    """The SLOs are asked for the stable: when they can be measured again, the canary begins anew."""
+    weights = facts.all_to_stable(s)
+    if s.look is None:
+        wait = max(facts.next_look_in(s), timedelta(milliseconds=100))
+        sentence = s.service.status.message or words.awaits_metrics(s)
+        return _on(s, sentence, facts.the_candidate(s), wait, weights, hold="Withdrawn")
+    if not facts.may_begin_anew(s):
+        return _stay(s, words.awaits_metrics(s), _interval(s), hold="Withdrawn", weights=weights)
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"withdrawn_at": None})
+    sentence = words.begins_anew(s)
+    return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryBegins", sentence),))
+
+
+def hold_blindly(s: ServiceSnapshot) -> Plan:
+    """The share stays, since the user wants it so, and it is said once more loudly."""
+    sentence = words.holds_blindly(s)
+    first = facts.the_candidate(s).blind_seconds < s.service.spec.canary.blindness.timeout_seconds
+    events = (Event("CanaryBlind", sentence, warning=True),) if first else ()
+    return _on(s, sentence, facts.watch_after(s), _interval(s), events=events, hold="Blind")
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
 
 
 def promote(s: ServiceSnapshot) -> Plan:
@@ -230,18 +290,39 @@ def promote(s: ServiceSnapshot) -> Plan:
         stable,
         None,
         {stable.revision: 100},
-        ROUTE,
+        SOON,
+        bake=_bake(s, candidate.revision),
         events=(Event("Promoted", sentence),),
         slos=tuple(facts.verdicts(s)) or None,
     )
 
 
-def hold_step(s: ServiceSnapshot) -> Plan:
-    left = facts.hold(s) - facts.held(s)
-    interval = timedelta(seconds=s.service.spec.canary.interval_seconds)
-    wait = min(interval, left) if left > timedelta() else interval
-    unusable = slos.unusable(s)
-    return _stay(s, words.holding(s), wait, hold=unusable.reason if unusable is not None else "")
+def _bake(s: ServiceSnapshot, revision: str) -> BakeStatus | None:
+    """Only when there is something to go back to."""
+    if s.stable is None or s.stable.revision not in s.by_name or s.service.spec.canary.bake_seconds == 0:
+        return None
+    return BakeStatus(revision=revision, previous=s.stable.revision, previous_digest=s.stable.digest)
+
+
+def end_bake(s: ServiceSnapshot) -> Plan:
+    sentence = words.baked(s)
+    return _after_bake(s, sentence, Event("Baked", sentence))
+
+
+def give_up_bake(s: ServiceSnapshot) -> Plan:
+    sentence = words.bake_void(s)
+    return _after_bake(s, sentence, Event("BakeEnded", sentence, warning=True))
+
+
+def _after_bake(s: ServiceSnapshot, sentence: str, event: Event) -> Plan:
+    verdicts = tuple(facts.verdicts(s)) or None
+    return Plan(sentence, s.stable, None, facts.all_to_stable(s), SOON, events=(event,), slos=verdicts)
+
+
+def finish_rollback(s: ServiceSnapshot) -> Plan:
+    """Its rejection is in the store, and the operator died before the rest."""
+    rejection = revisions.rejection_of(s, facts.the_bake(s).revision)
+    return _back_to_refuge(s, words.rollback_goes_on(s, rejection.message), rejection.at)
 
 
 def always(s: ServiceSnapshot) -> bool:
@@ -253,22 +334,29 @@ Rule = tuple[Callable[[ServiceSnapshot], bool], Callable[[ServiceSnapshot], Plan
 RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.no_model_yet, await_model),
     (facts.no_stable, deploy_first),
+    (facts.rejected_in_bake, finish_rollback),
+    (facts.bake_void, give_up_bake),
     (facts.candidate_out_of_date, change_candidate),
-    (facts.no_candidate, keep_stable),
-    # from here on there are a stable and a candidate that may go on
+    (facts.nothing_on_trial, keep_stable),
+    (facts.withdrawn, await_metrics),
+    # from here on something is on trial: a candidate that may go on, or the new stable
     (facts.slo_breached, roll_back_on_breach),
-    (facts.candidate_crashed, reject_crashed),
-    (facts.candidate_late, reject_late),
-    (facts.candidate_not_ready, await_candidate),
-    (facts.stable_silent, hold_without_stable),
+    (facts.crashed, reject_crashed),
+    (facts.late, reject_late),
+    (facts.not_ready, await_pods),
+    (facts.candidate_without_stable, hold_without_stable),
+    (facts.to_withdraw, withdraw),
     (facts.held_before_traffic, hold_unjudgeable),
     (facts.step_not_routed, route_step),
     (facts.step_not_programmed, await_gateway),
     (facts.before_traffic, begin_step),
+    (facts.bake_unwanted, end_bake),
     (facts.clock_not_started, start_clock),
     (facts.no_look, await_look),
+    (facts.baked, end_bake),
     (facts.last_step_passed, promote),
     (facts.step_passed, begin_step),
+    (facts.blind, hold_blindly),
     (always, hold_step),
 )
 

@@ -10,10 +10,11 @@ from serin_operator.manifests.serving import Serving, fingerprint, serving_objec
 
 
 def kept(plan: Plan) -> list[str]:
-    """Revisions that have pods, the stable first."""
+    """Revisions that have pods, the stable first; one that may have to take over again stays ready."""
     stable = plan.stable.revision if plan.stable is not None else ""
     candidate = plan.candidate.revision if plan.candidate is not None else ""
-    return [name for name in (stable, candidate, plan.deploy) if name]
+    previous = plan.bake.previous if plan.bake is not None else ""
+    return [name for name in (stable, candidate, previous, plan.deploy) if name]
 
 
 def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
@@ -52,7 +53,7 @@ def expired(s: ServiceSnapshot, plan: Plan, name: str) -> bool:
             left_at = record.rejection.weight_zero_at
         elif record.superseded_at is not None:
             left_at = record.superseded_at
-    return s.now - left_at >= s.settings.scale_down_delay
+    return not -s.settings.scale_down_delay < s.now - left_at < s.settings.scale_down_delay  # a set clock keeps nobody
 
 
 def _unrouted(s: ServiceSnapshot, name: str) -> bool:

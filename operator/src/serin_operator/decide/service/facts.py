@@ -1,12 +1,31 @@
-"""Named facts about a snapshot: the predicates that the rules in `canary.py` are written in."""
+"""Named facts about a snapshot: the predicates that the rules in `canary.py` are written in.
+
+What is on trial is either a candidate, on its way through the steps, or the new stable, in its bake. Either has a
+revision that its traffic goes back to: the stable, or the stable before. Most facts are the same for both.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-from serin_operator.api.v1alpha1 import CanaryStep, CandidateStatus, SloStatus, Verdict
-from serin_operator.decide.service import revisions, slos
+from serin_operator.api.v1alpha1 import (
+    BakeStatus,
+    BlindAction,
+    CanaryStep,
+    CandidateStatus,
+    Slo,
+    SloStatus,
+    Verdict,
+)
+from serin_operator.decide.service import revisions, slos, watch
 from serin_operator.decide.service.snapshot import ReadingKind, RouteView, ServiceSnapshot, ServingView
+from serin_operator.decide.service.watch import OnTrial
 from serin_operator.manifests import names
+
+READINESS: Final = timedelta(seconds=3)  # how often pods that start are looked at
+SLOWEST_LOOK: Final = 5  # seconds after which a metric source is given up (observe/prometheus.py)
+LONGEST_PAUSE: Final = 3600  # seconds between two tries of a candidate that could not be measured
 
 Weights = Mapping[str, int]  # revision -> percent
 
@@ -36,6 +55,57 @@ def all_to_stable(s: ServiceSnapshot) -> Weights | None:
     return {s.stable.revision: 100} if s.stable is not None and stable_answers(s) else None
 
 
+# --- what is on trial ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A revision that is being watched under traffic, and where its traffic goes when that ends badly."""
+
+    status: OnTrial
+    refuge: str
+    weight_percent: int
+    hold: timedelta
+
+    @property
+    def revision(self) -> str:
+        return self.status.revision
+
+
+def on_trial(s: ServiceSnapshot) -> Trial | None:
+    """The bake comes first: a new candidate waits until it is over."""
+    canary = s.service.spec.canary
+    if s.bake is not None:
+        return Trial(s.bake, s.bake.previous, 100, timedelta(seconds=canary.bake_seconds))
+    if s.candidate is None or s.stable is None:
+        return None
+    step = step_of(s)
+    percent, hold = (step.weight_percent, step.hold_seconds) if step is not None else (0, 0)
+    return Trial(s.candidate, s.stable.revision, percent, timedelta(seconds=hold))
+
+
+def trial(s: ServiceSnapshot) -> Trial:
+    """For rules that stand below `nothing_on_trial`."""
+    found = on_trial(s)
+    assert found is not None
+    return found
+
+
+def nothing_on_trial(s: ServiceSnapshot) -> bool:
+    return on_trial(s) is None
+
+
+def baking(s: ServiceSnapshot) -> bool:
+    return s.bake is not None
+
+
+def all_to_refuge(s: ServiceSnapshot) -> Weights | None:
+    """Everything to where the trial's traffic goes back to; None (leave the route as it is) while no pod answers."""
+    refuge = trial(s).refuge
+    view = s.serving(refuge)
+    return {refuge: 100} if view is not None and view.answers else None
+
+
 def rejected_with_weight(s: ServiceSnapshot) -> list[str]:
     return [
         revision.metadata.name
@@ -48,15 +118,13 @@ def rejected_with_weight(s: ServiceSnapshot) -> list[str]:
 
 
 def candidate_out_of_date(s: ServiceSnapshot) -> bool:
-    """The candidate in status is not the one that should be on its way in."""
+    """The candidate in status is not the one that should be on its way in. None is on its way during a bake."""
+    if baking(s):
+        return False
     wanted = revisions.next_candidate(s)
     return (wanted.metadata.name if wanted is not None else None) != (
         s.candidate.revision if s.candidate is not None else None
     )
-
-
-def no_candidate(s: ServiceSnapshot) -> bool:
-    return s.candidate is None
 
 
 def the_candidate(s: ServiceSnapshot) -> CandidateStatus:
@@ -65,12 +133,12 @@ def the_candidate(s: ServiceSnapshot) -> CandidateStatus:
     return s.candidate
 
 
-def candidate_view(s: ServiceSnapshot) -> ServingView | None:
-    return s.serving(the_candidate(s).revision)
+def trial_view(s: ServiceSnapshot) -> ServingView | None:
+    return s.serving(trial(s).revision)
 
 
 def before_traffic(s: ServiceSnapshot) -> bool:
-    return the_candidate(s).step == 0
+    return s.bake is None and the_candidate(s).step == 0
 
 
 def slos_unusable(s: ServiceSnapshot) -> bool:
@@ -82,26 +150,98 @@ def held_before_traffic(s: ServiceSnapshot) -> bool:
     return before_traffic(s) and slos_unusable(s)
 
 
-def candidate_crashed(s: ServiceSnapshot) -> bool:
-    """A server of the candidate ended by itself while users' requests went to it."""
-    view, since = candidate_view(s), the_candidate(s).step_started_at
-    return view is not None and view.crashed_at is not None and since is not None and view.crashed_at >= since
-
-
-def candidate_late(s: ServiceSnapshot) -> bool:
-    """Not ready for longer than progressDeadlineSeconds, counted from the Deployment and not from our memory."""
-    view = candidate_view(s)
-    if view is None or view.unavailable_since is None or not candidate_not_ready(s):
+def crashed(s: ServiceSnapshot) -> bool:
+    """A server ended by itself while users' requests went to it. Both moments are of the kubelet's clock."""
+    view, status = trial_view(s), trial(s).status
+    if view is None or view.crashed_at is None or watch.started_at(status) is None:
         return False
-    return s.now - view.unavailable_since >= timedelta(seconds=s.service.spec.canary.progress_deadline_seconds)
+    return status.last_crash_at is None or view.crashed_at > status.last_crash_at
 
 
-def candidate_not_ready(s: ServiceSnapshot) -> bool:
+def late(s: ServiceSnapshot) -> bool:
+    """Waited for in vain for progressDeadlineSeconds, as far as this was seen: a set clock rejects nobody."""
+    if not not_ready(s):
+        return False
+    return watch.waited(trial(s).status, s.now, READINESS) >= s.service.spec.canary.progress_deadline_seconds
+
+
+def not_ready(s: ServiceSnapshot) -> bool:
     """Before its first request all pods must be ready; later one that answers is enough to stay."""
-    view = candidate_view(s)
+    view = trial_view(s)
     if view is None:
         return True
     return not view.complete if before_traffic(s) else not view.answers
+
+
+def candidate_without_stable(s: ServiceSnapshot) -> bool:
+    """A canary goes nowhere while its stable does not answer; a bake goes on, since users are on the new one anyway."""
+    return not baking(s) and stable_silent(s)
+
+
+# --- withdrawn ----------------------------------------------------------------------------------------------------
+
+
+def withdrawn(s: ServiceSnapshot) -> bool:
+    """The candidate lost its traffic because nobody could measure it."""
+    return s.bake is None and s.candidate is not None and s.candidate.withdrawn_at is not None
+
+
+def pause(s: ServiceSnapshot) -> timedelta:
+    """Before a withdrawn candidate begins anew: twice as long each time, or it would be tried blindly for ever."""
+    timeout = s.service.spec.canary.blindness.timeout_seconds
+    times = max(the_candidate(s).withdrawals - 1, 0)
+    return timedelta(seconds=min(timeout * 2 ** min(times, 16), max(LONGEST_PAUSE, timeout)))
+
+
+def may_begin_anew(s: ServiceSnapshot) -> bool:
+    """Its pause is over, and what is asked of the candidate can be measured on the stable."""
+    return measured(s) and watch_after(s).elapsed_seconds >= pause(s).total_seconds()
+
+
+def blind(s: ServiceSnapshot) -> bool:
+    """A candidate has traffic, and could not be judged for longer than the user allows."""
+    if baking(s) or s.look is None or measured(s):
+        return False
+    return watch_after(s).blind_seconds >= s.service.spec.canary.blindness.timeout_seconds
+
+
+def to_withdraw(s: ServiceSnapshot) -> bool:
+    return blind(s) and s.service.spec.canary.blindness.action is BlindAction.WITHDRAW
+
+
+# --- the bake -----------------------------------------------------------------------------------------------------
+
+
+def the_bake(s: ServiceSnapshot) -> BakeStatus:
+    """For rules of the bake."""
+    assert s.bake is not None
+    return s.bake
+
+
+def bake_void(s: ServiceSnapshot) -> bool:
+    """There is nothing to go back to any more, or the stable is another one."""
+    if s.bake is None or s.stable is None:
+        return False
+    previous = s.by_name.get(s.bake.previous)
+    return s.stable.revision != s.bake.revision or previous is None or revisions.rejected(s, previous)
+
+
+def rejected_in_bake(s: ServiceSnapshot) -> bool:
+    """The rejection was written, and what follows from it was not."""
+    if s.bake is None or s.stable is None or s.stable.revision != s.bake.revision:
+        return False
+    revision = s.by_name.get(s.bake.revision)
+    return revision is not None and revisions.rejected(s, revision)
+
+
+def bake_unwanted(s: ServiceSnapshot) -> bool:
+    """The user has set bakeSeconds to 0 meanwhile."""
+    return baking(s) and trial(s).hold == timedelta()
+
+
+def baked(s: ServiceSnapshot) -> bool:
+    """Watched for long enough, and good on this very look."""
+    return baking(s) and held(s) >= trial(s).hold and all_passed(s) and not slos_unusable(s)
 
 
 # --- the step -----------------------------------------------------------------------------------------------------
@@ -113,13 +253,16 @@ def step_of(s: ServiceSnapshot) -> CanaryStep | None:
     return steps[min(number, len(steps)) - 1] if number > 0 else None
 
 
-def step_weights(s: ServiceSnapshot) -> Weights:
-    """Who gets what in the running step."""
-    assert s.stable is not None
-    step = step_of(s)
-    percent = step.weight_percent if step is not None else 0
-    shares = {s.stable.revision: 100 - percent, the_candidate(s).revision: percent}
-    return {revision: share for revision, share in shares.items() if share or revision == s.stable.revision}
+def step_number(s: ServiceSnapshot) -> int:
+    """The last one in a bake: users met it at 100 percent."""
+    return len(s.service.spec.canary.steps) if baking(s) else the_candidate(s).step
+
+
+def trial_weights(s: ServiceSnapshot) -> Weights:
+    """Who gets what in the running step; all to the new stable in its bake."""
+    found = trial(s)
+    shares = {found.refuge: 100 - found.weight_percent, found.revision: found.weight_percent}
+    return {revision: share for revision, share in shares.items() if share}
 
 
 def routed(route: RouteView | None, weights: Weights) -> bool:
@@ -136,7 +279,7 @@ def _by_service(weights: Weights) -> dict[str, int]:
 
 def step_not_routed(s: ServiceSnapshot) -> bool:
     """The route has other weights than the step, or its Gateway refuses it."""
-    return not routed(s.route, step_weights(s)) or s.route is None or not s.route.serving
+    return not routed(s.route, trial_weights(s)) or s.route is None or not s.route.serving
 
 
 def step_not_programmed(s: ServiceSnapshot) -> bool:
@@ -145,24 +288,39 @@ def step_not_programmed(s: ServiceSnapshot) -> bool:
 
 
 def clock_not_started(s: ServiceSnapshot) -> bool:
-    """Not yet, or in the future: then the machine's clock was set back and the step begins anew."""
-    since = the_candidate(s).step_started_at
-    return since is None or since > s.now
+    return watch.started_at(trial(s).status) is None
+
+
+def watch_after(s: ServiceSnapshot) -> OnTrial:
+    """What is on trial, with this look counted."""
+    status = trial(s).status
+    if s.look is None or status.looked_at is None:
+        return status
+    return watch.counted(status, s.now, _interval(s), measured(s), SLOWEST_LOOK)
 
 
 def held(s: ServiceSnapshot) -> timedelta:
-    """How long the step has run."""
-    since = the_candidate(s).step_started_at
-    return max(s.now - since, timedelta()) if since is not None else timedelta()
+    """How long the running step, or the bake, was watched."""
+    return timedelta(seconds=watch_after(s).watched_seconds)
+
+
+def elapsed(s: ServiceSnapshot) -> timedelta:
+    """How long it has run, up to this moment."""
+    status = trial(s).status
+    now = watch.passed(status.looked_at, s.now, _interval(s))
+    return timedelta(seconds=status.elapsed_seconds + now)
 
 
 def hold(s: ServiceSnapshot) -> timedelta:
-    step = step_of(s)
-    return timedelta(seconds=step.hold_seconds if step is not None else 0)
+    return trial(s).hold
 
 
 def no_look(s: ServiceSnapshot) -> bool:
     return s.look is None
+
+
+def _interval(s: ServiceSnapshot) -> int:
+    return s.service.spec.canary.interval_seconds
 
 
 def next_look_in(s: ServiceSnapshot) -> timedelta:
@@ -170,36 +328,55 @@ def next_look_in(s: ServiceSnapshot) -> timedelta:
 
     Counted from the last look that status remembers, so that our own writes, which wake us, do not make more looks.
     """
-    interval = timedelta(seconds=s.service.spec.canary.interval_seconds)
-    started = the_candidate(s).step_started_at
-    if started is None:
+    found = trial(s)
+    interval = timedelta(seconds=_interval(s))
+    last = found.status.looked_at
+    if last is None:
         return interval
-    last = s.service.status.slos_judged_at
-    last = started if last is None or last < started else last
     if last > s.now:  # the clock was set back
         return timedelta()
-    due = last + interval
-    end = started + hold(s)
-    if last < end < due:
-        due = end
-    return max(due - s.now, timedelta())
+    left = found.hold - timedelta(seconds=found.status.watched_seconds)
+    wait = left if timedelta() < left < interval and not withdrawn(s) else interval
+    return max(last + wait - s.now, timedelta())
 
 
 def look_due(s: ServiceSnapshot) -> bool:
     """Is there something to judge now? The observer asks the metric sources only then."""
-    if s.candidate is None or s.candidate.step_started_at is None or s.stable is None:
+    if on_trial(s) is None or s.stable is None:
         return False
-    return next_look_in(s) == timedelta()
+    return (withdrawn(s) or not clock_not_started(s)) and next_look_in(s) == timedelta()
 
 
 # --- the verdict --------------------------------------------------------------------------------------------------
 
 
+def asked_of(s: ServiceSnapshot) -> str:
+    """The revision that the SLOs are asked for: a withdrawn candidate has no requests, so the stable tells whether there
+    are metrics again."""
+    return trial(s).refuge if withdrawn(s) else trial(s).revision
+
+
+def asked(s: ServiceSnapshot) -> list[Slo]:
+    """The SLOs to ask. In a bake nobody is on the previous revision: what compares with it cannot be measured."""
+    return [slo for slo in s.service.spec.slos if not (baking(s) and slos.compares(slo))]
+
+
 def verdicts(s: ServiceSnapshot) -> list[SloStatus]:
     """All SLOs judged on this look; one that nobody asked about counts as not measured."""
+    if s.look is None or withdrawn(s):
+        return []
+    return _judged(s)
+
+
+def _judged(s: ServiceSnapshot) -> list[SloStatus]:
     if s.look is None:
         return []
-    return [slos.judged(slo, s.look.samples.get(slo.name, slos.NOT_ASKED)) for slo in s.service.spec.slos]
+    return [slos.judged(slo, s.look.samples.get(slo.name, slos.NOT_ASKED)) for slo in asked(s)]
+
+
+def measured(s: ServiceSnapshot) -> bool:
+    """Every SLO gave one fresh number on this look."""
+    return s.look is not None and all(one.verdict in (Verdict.PASSED, Verdict.FAILED) for one in _judged(s))
 
 
 def breaches(s: ServiceSnapshot) -> list[SloStatus]:
@@ -210,13 +387,9 @@ def slo_breached(s: ServiceSnapshot) -> bool:
     return bool(breaches(s))
 
 
-def unmeasured(s: ServiceSnapshot) -> list[SloStatus]:
-    return [found for found in verdicts(s) if found.verdict in (Verdict.INCONCLUSIVE, Verdict.ERROR)]
-
-
 def all_passed(s: ServiceSnapshot) -> bool:
     found = verdicts(s)
-    return bool(found) and all(one.verdict is Verdict.PASSED for one in found)
+    return s.look is not None and not withdrawn(s) and all(one.verdict is Verdict.PASSED for one in found)
 
 
 def requests_seen(s: ServiceSnapshot) -> int | None:
@@ -229,6 +402,11 @@ def requests_seen(s: ServiceSnapshot) -> int | None:
     return max(0, round(reading.value)) if reading.kind is ReadingKind.VALUE and reading.value is not None else None
 
 
+def requests_count(s: ServiceSnapshot) -> bool:
+    """Steps count requests; a bake, and the wait for metrics, do not."""
+    return s.service.spec.canary.min_requests > 0 and not baking(s) and not withdrawn(s)
+
+
 def enough_requests(s: ServiceSnapshot) -> bool:
     wanted = s.service.spec.canary.min_requests
     seen = requests_seen(s)
@@ -237,7 +415,9 @@ def enough_requests(s: ServiceSnapshot) -> bool:
 
 def step_passed(s: ServiceSnapshot) -> bool:
     """Held long enough, every SLO passed on this very look, enough requests, and fit for more."""
-    view = candidate_view(s)
+    if baking(s):
+        return False
+    view = trial_view(s)
     fit = view is not None and view.complete
     return fit and held(s) >= hold(s) and all_passed(s) and enough_requests(s) and not slos_unusable(s)
 

@@ -106,8 +106,8 @@ def _record_write(revision: ModelRevision, record: RolloutRecord) -> StatusWrite
 def _status_write(s: ServiceSnapshot, plan: Plan) -> tuple[StatusWrite, ...]:
     """Only when it is news: our own write wakes us again."""
     meta = s.service.metadata
-    status = wanted_status(s, plan).manifest()
-    if status == s.service.status.manifest():
+    status = wanted_status(s, plan)
+    if status == s.service.status:
         return ()
     return (
         StatusWrite(
@@ -115,7 +115,7 @@ def _status_write(s: ServiceSnapshot, plan: Plan) -> tuple[StatusWrite, ...]:
             MODEL_SERVICE.kind,
             meta.namespace,
             meta.name,
-            status,
+            status.manifest(),
             names.FIELD_MANAGER_STATUS,
             expect=meta.resource_version,
         ),

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from serin_operator.api.v1alpha1 import ModelRevision, RolloutRecord, Verdict
+from serin_operator.api.v1alpha1 import ModelRevision, Rejection, RolloutRecord, Verdict
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -23,6 +23,13 @@ def rejected(s: ServiceSnapshot, revision: ModelRevision) -> bool:
     }
 
 
+def rejection_of(s: ServiceSnapshot, name: str) -> Rejection:
+    """For a revision that is rejected: the record that says so may be that of its double."""
+    digest = s.by_name[name].spec.artifact.digest
+    found = [record(other).rejection for other in s.revisions if other.spec.artifact.digest == digest]
+    return next(rejection for rejection in found if rejection is not None)
+
+
 def eligible(s: ServiceSnapshot, revision: ModelRevision) -> bool:
     return passed(revision) and not rejected(s, revision) and revision.metadata.deletion_timestamp is None
 
@@ -30,30 +37,42 @@ def eligible(s: ServiceSnapshot, revision: ModelRevision) -> bool:
 def age(revision: ModelRevision) -> tuple[datetime, datetime, str]:
     """The order of revisions: when the gates judged them, then when they were made."""
     judged = revision.status.gate.judged_at if revision.status.gate is not None else _BEGINNING
-    return judged, revision.metadata.creation_timestamp or _BEGINNING, revision.metadata.name
+    return judged, made_at(revision), revision.metadata.name
+
+
+def made_at(revision: ModelRevision) -> datetime:
+    return revision.metadata.creation_timestamp or _BEGINNING
 
 
 def waiting(s: ServiceSnapshot) -> list[ModelRevision]:
-    """Passed, and neither promoted, rejected, superseded nor stable."""
-    stable = s.stable.revision if s.stable is not None else ""
+    """Passed, and neither promoted, rejected, superseded nor stable.
+
+    Nor the stable's model under another name: to try it would be to put the stable itself on trial.
+    """
+    stable = (s.stable.revision, s.stable.digest) if s.stable is not None else ("", "")
     return [
         revision
         for revision in s.revisions
         if eligible(s, revision)
-        and revision.metadata.name != stable
+        and revision.metadata.name != stable[0]
+        and revision.spec.artifact.digest != stable[1]
         and record(revision).promoted_at is None
         and record(revision).superseded_at is None
     ]
 
 
 def newer_than_stable(s: ServiceSnapshot, revision: ModelRevision) -> bool:
-    """Judged after the stable was; when the stable's record is gone, after it became stable."""
+    """Judged after the stable was, or made after it; when the stable's record is gone, judged after it became stable.
+
+    Either is enough: times of judging are the operator's, and had its clock been set back in between, a new model would
+    look old for ever.
+    """
     if s.stable is None:
         return True
     stable = s.by_name.get(s.stable.revision)
     if stable is None or stable.status.gate is None:
         return age(revision)[0] > s.stable.since
-    return age(revision) > age(stable)
+    return age(revision) > age(stable) or made_at(revision) > made_at(stable)
 
 
 def active(s: ServiceSnapshot) -> ModelRevision | None:

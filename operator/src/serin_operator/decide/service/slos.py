@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from serin_operator.api.v1alpha1 import CandidateStatus, Slo, SloStatus, Verdict
+from serin_operator.api.v1alpha1 import Slo, SloStatus, Verdict
 from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
 
 DEFAULT_SOURCE = "default"
@@ -27,16 +27,15 @@ class Unusable:
     message: str
 
 
-def words_for(s: ServiceSnapshot, candidate: CandidateStatus) -> dict[str, str]:
+def words_for(s: ServiceSnapshot, revision: str, stable: str) -> dict[str, str]:
     """What the placeholders stand for."""
     meta = s.service.metadata
-    stable = s.stable.revision if s.stable is not None else ""
-    return {
-        "namespace": meta.namespace,
-        "service": meta.name,
-        "revision": candidate.revision,
-        "stable": stable,
-    }
+    return {"namespace": meta.namespace, "service": meta.name, "revision": revision, "stable": stable}
+
+
+def compares(slo: Slo) -> bool:
+    """It needs answers of the stable beside those of the candidate."""
+    return any(found.strip() == "stable" for found in _PLACEHOLDER.findall(slo.query))
 
 
 def filled(query: str, words: Mapping[str, str]) -> str | Unusable:

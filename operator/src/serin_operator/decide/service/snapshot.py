@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from serin_operator.api.v1alpha1 import CandidateStatus, ModelRevision, ModelService, StableStatus
+from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, ModelRevision, ModelService, StableStatus
 from serin_operator.decide.refusals import Refusal
 from serin_operator.manifests import names
 
@@ -46,12 +46,10 @@ class ServingView:
     """The Deployment of one revision as it is now."""
 
     revision: str
-    created_at: datetime
     observed: bool  # the Deployment's controller has seen its newest generation
     wanted: int
     ready: int  # pods that answer
     updated: int  # pods of the newest template
-    unavailable_since: datetime | None = None  # from the condition Available; None while it holds
     crashed_at: datetime | None = None  # when a server last ended by itself
     trouble: str = ""  # what the pods say about why they are not ready
 
@@ -145,6 +143,10 @@ class ServiceSnapshot:
     @property
     def candidate(self) -> CandidateStatus | None:
         return self.service.status.candidate
+
+    @property
+    def bake(self) -> BakeStatus | None:
+        return self.service.status.bake
 
     def serving(self, revision: str) -> ServingView | None:
         return self.servings.get(revision)

@@ -20,6 +20,8 @@ class State(StrEnum):
     DEPLOYING = "Deploying"
     STABLE = "Stable"
     CANARY = "Canary"
+    WITHDRAWN = "Withdrawn"
+    BAKING = "Baking"
     ROLLING_BACK = "RollingBack"
     DEGRADED = "Degraded"
 
@@ -35,6 +37,7 @@ def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
         conditions=conditions.merged(before.conditions, found, generation, s.now),
         stable=plan.stable,
         candidate=plan.candidate,
+        bake=plan.bake,
         canary_percent=s.weight(plan.candidate.revision) if plan.candidate is not None else None,
         slos=list(plan.slos) if plan.slos is not None else before.slos,
         slos_judged_at=s.now if s.look is not None else before.slos_judged_at,
@@ -56,6 +59,14 @@ def _under_traffic(s: ServiceSnapshot, plan: Plan) -> bool:
     return plan.candidate is not None and plan.candidate.step > 0
 
 
+def _withdrawn(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.candidate is not None and plan.candidate.withdrawn_at is not None
+
+
+def _baking(s: ServiceSnapshot, plan: Plan) -> bool:
+    return plan.bake is not None
+
+
 def _being_started(s: ServiceSnapshot, plan: Plan) -> bool:
     return plan.candidate is not None or plan.deploy != ""
 
@@ -67,7 +78,9 @@ def _has_stable(s: ServiceSnapshot, plan: Plan) -> bool:
 STATES: Final[tuple[tuple[State, Callable[[ServiceSnapshot, Plan], bool]], ...]] = (  # the first match wins
     (State.ROLLING_BACK, _rejecting),
     (State.DEGRADED, _stable_silent),
+    (State.WITHDRAWN, _withdrawn),
     (State.CANARY, _under_traffic),
+    (State.BAKING, _baking),
     (State.DEPLOYING, _being_started),
     (State.STABLE, _has_stable),
 )
@@ -86,6 +99,8 @@ def ready(s: ServiceSnapshot, plan: Plan) -> Finding:
         return conditions.false("Ready", "Deploying" if plan.deploy else "NoModel", plan.sentence)
     view = s.serving(plan.stable.revision)
     if view is None or not view.answers:
+        if (previous := _standing_in(s, plan)) is not None:
+            return conditions.true("Ready", "PreviousServes", f"{previous} answers in place of {plan.stable.revision}")
         return conditions.false("Ready", plan.hold or "StableNotReady", plan.sentence)
     if s.route is None or not s.route.serving:
         problem = s.route.problem if s.route is not None else "the route is being written"
@@ -93,11 +108,21 @@ def ready(s: ServiceSnapshot, plan: Plan) -> Finding:
     return conditions.true("Ready", "Serving", f"{plan.stable.revision} answers")
 
 
+def _standing_in(s: ServiceSnapshot, plan: Plan) -> str | None:
+    """In a bake: the previous revision, when it has all the traffic and answers."""
+    previous = plan.bake.previous if plan.bake is not None else ""
+    view = s.serving(previous)
+    in_force = s.route is not None and s.route.serving and s.weight(previous) == 100
+    return previous if view is not None and view.answers and in_force else None
+
+
 def reconciling(s: ServiceSnapshot, plan: Plan) -> Finding:
     if s.refused is not None:
         return conditions.true("Reconciling", "WriteRefused", refusals.sentence(s.refused))
     if plan.stable is None or plan.candidate is not None or plan.records:
         return conditions.true("Reconciling", state(s, plan).value, plan.sentence)
+    if plan.bake is not None and facts.routed(s.route, {plan.stable.revision: 100}):
+        return conditions.false("Reconciling", "Baking", "users are on the new stable; it is still watched")
     settled = plan.weights is not None and facts.routed(s.route, plan.weights)
     if settled and s.route is not None and s.route.programmed:
         return conditions.false("Reconciling", "Settled")
@@ -155,6 +180,8 @@ def canary_healthy(s: ServiceSnapshot, plan: Plan) -> Finding:
 
 def _running_canary(s: ServiceSnapshot, plan: Plan) -> Finding:
     assert plan.candidate is not None
+    if plan.candidate.withdrawn_at is not None:
+        return conditions.unknown("CanaryHealthy", "Withdrawn", plan.sentence)
     if plan.candidate.step == 0:
         return conditions.unknown("CanaryHealthy", "NoTrafficYet", plan.sentence)
     if s.look is None:
@@ -163,7 +190,21 @@ def _running_canary(s: ServiceSnapshot, plan: Plan) -> Finding:
         return _kept(before) if before is not None else conditions.unknown("CanaryHealthy", "NotJudgedYet")
     if facts.all_passed(s):
         return conditions.true("CanaryHealthy", "SlosHold", plan.sentence)
-    return conditions.unknown("CanaryHealthy", "NotMeasured", plan.sentence)
+    return conditions.unknown("CanaryHealthy", "Blind" if plan.hold == "Blind" else "NotMeasured", plan.sentence)
+
+
+def baked(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """Whether the stable may still be rolled back."""
+    if plan.bake is not None:
+        return conditions.false("Baked", "Baking", plan.sentence)
+    if s.bake is not None and plan.stable == s.stable:
+        return conditions.true("Baked", "BakeOver", plan.sentence)
+    before = _before(s, "Baked")
+    if plan.stable == s.stable and s.bake is None and before is not None:
+        return _kept(before)
+    if plan.stable is not None and s.bake is not None:
+        return conditions.unknown("Baked", "RolledBack", plan.sentence)
+    return conditions.unknown("Baked", "NoBake", "no new stable is being watched")
 
 
 def writes_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
@@ -171,18 +212,26 @@ def writes_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
 
 
 def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
-    """False holds the canary: what cannot be measured is neither good nor bad."""
+    """False holds the canary or the bake: what cannot be measured is neither good nor bad."""
     if (found := slos.unusable(s)) is not None:
         return conditions.false("MetricsAvailable", found.reason, found.message)
     if s.look is not None:
-        return _measured(s)
+        return _measured(s, plan)
     before = _before(s, "MetricsAvailable")
-    if plan.candidate is not None and plan.candidate.step > 0 and before is not None:
+    if before is not None and (_under_traffic(s, plan) or _withdrawn(s, plan) or _baking(s, plan)):
         return _kept(before)
-    return conditions.unknown("MetricsAvailable", "NoCanary", "metrics are asked for while a canary runs")
+    return conditions.unknown("MetricsAvailable", "NoCanary", "metrics are asked for while a canary runs or bakes")
 
 
-def _measured(s: ServiceSnapshot) -> Finding:
+def _held(plan: Plan) -> str:
+    if plan.bake is not None:
+        return "the bake is not counted on meanwhile"
+    if plan.candidate is not None and plan.candidate.withdrawn_at is not None:
+        return "the candidate gets no traffic meanwhile"
+    return "the canary holds"
+
+
+def _measured(s: ServiceSnapshot, plan: Plan) -> Finding:
     assert s.look is not None
     readings: dict[str, Reading] = dict(s.look.samples)
     if s.look.requests is not None and s.look.requests.kind is not ReadingKind.NO_DATA:
@@ -190,7 +239,7 @@ def _measured(s: ServiceSnapshot) -> Finding:
     for name, reading in readings.items():
         if reading.kind is not ReadingKind.VALUE:
             text = slos.explained(reading)
-            return conditions.false("MetricsAvailable", reading.kind.value, f"{name}: {text}; the canary holds")
+            return conditions.false("MetricsAvailable", reading.kind.value, f"{name}: {text}; {_held(plan)}")
     return conditions.true("MetricsAvailable", "Measured")
 
 
@@ -201,6 +250,7 @@ FINDINGS: Final = (
     gateway_ready,
     route_programmed,
     canary_healthy,
+    baked,
     metrics_available,
     writes_accepted,
 )

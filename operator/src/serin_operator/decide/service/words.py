@@ -39,7 +39,7 @@ def stable_serves(s: ServiceSnapshot) -> str:
     if bad is None or rejection is None:
         return sentence
     zero = rejection.weight_zero_at
-    gone = f", weight 0 after {(zero - rejection.at).total_seconds():.1f} s" if zero is not None else ""
+    gone = f", weight 0 after {max((zero - rejection.at).total_seconds(), 0):.1f} s" if zero is not None else ""
     return f"{sentence}; {bad.metadata.name} was rejected{gone}: {rejection.message}"
 
 
@@ -73,16 +73,17 @@ def unjudgeable(s: ServiceSnapshot, found: Unusable) -> str:
     return f"{facts.the_candidate(s).revision} gets no traffic: {found.message}"
 
 
-def candidate_not_ready(s: ServiceSnapshot) -> str:
-    candidate = facts.the_candidate(s)
-    where = "gets no traffic yet: it is being started" if candidate.step == 0 else "lost its traffic: no pod answers"
-    return f"{candidate.revision} {where}{_pods(s, candidate.revision)}"
+def not_ready(s: ServiceSnapshot) -> str:
+    name = facts.trial(s).revision
+    if facts.before_traffic(s):
+        return f"{name} gets no traffic yet: it is being started{_pods(s, name)}"
+    where = f"; {facts.trial(s).refuge} serves meanwhile" if facts.all_to_refuge(s) is not None else ""
+    return f"{name} lost its traffic: no pod answers{_pods(s, name)}{where}"
 
 
 def routing(s: ServiceSnapshot) -> str:
-    candidate, step = facts.the_candidate(s), facts.step_of(s)
-    percent = step.weight_percent if step is not None else 0
-    wait = f"{candidate.revision} is to get {percent} percent; waiting for the Gateway to take up the route"
+    trial = facts.trial(s)
+    wait = f"{trial.revision} is to get {trial.weight_percent} percent; waiting for the Gateway to take up the route"
     return f"{wait}: {s.route.problem}" if s.route is not None and s.route.problem else wait
 
 
@@ -94,20 +95,80 @@ def step_begins(s: ServiceSnapshot, number: int) -> str:
 
 def holding(s: ServiceSnapshot) -> str:
     """The line a person watches: share, step, time, requests, SLOs."""
-    candidate, step = facts.the_candidate(s), facts.step_of(s)
-    percent = step.weight_percent if step is not None else 0
-    hold = int(facts.hold(s).total_seconds())
+    trial = facts.trial(s)
+    hold = int(trial.hold.total_seconds())
     seconds = min(int(facts.held(s).total_seconds()), hold)
-    parts = [
-        f"{candidate.revision} gets {percent} percent",
-        f"step {min(candidate.step, _steps(s))} of {_steps(s)}",
-        f"{seconds} of {hold} s held",
-        *_requests(s),
-    ]
+    if facts.baking(s):
+        parts = [
+            f"{trial.revision} serves all traffic and bakes",
+            f"{seconds} of {hold} s watched",
+            f"{trial.refuge} is kept ready",
+            *_waiting(s),
+        ]
+    else:
+        parts = [
+            f"{trial.revision} gets {trial.weight_percent} percent",
+            f"step {min(facts.the_candidate(s).step, _steps(s))} of {_steps(s)}",
+            f"{seconds} of {hold} s watched",
+            *_requests(s),
+        ]
     found = ", ".join(
         one.message if one.value is not None else f"{one.name}: {one.message}" for one in facts.verdicts(s)
     )
     return ", ".join(parts) + (f"; {found}" if found else "")
+
+
+def _waiting(s: ServiceSnapshot) -> list[str]:
+    """Who is next, when the bake is over."""
+    chosen = revisions.next_candidate(s)
+    return [f"{chosen.metadata.name} waits until the bake is over"] if chosen is not None else []
+
+
+def withdrawn(s: ServiceSnapshot) -> str:
+    timeout = s.service.spec.canary.blindness.timeout_seconds
+    return (
+        f"{facts.the_candidate(s).revision} loses its traffic: it could not be measured for {timeout} s"
+        f" ({_unmeasured(s)}); it begins anew when there are metrics again"
+    )
+
+
+def holds_blindly(s: ServiceSnapshot) -> str:
+    trial = facts.trial(s)
+    return (
+        f"{trial.revision} keeps {trial.weight_percent} percent and could not be measured for"
+        f" {facts.watch_after(s).blind_seconds} s ({_unmeasured(s)}); it goes on when it can be, and"
+        " spec.canary.blindness.action: Withdraw would take its traffic away"
+    )
+
+
+def _unmeasured(s: ServiceSnapshot) -> str:
+    return "; ".join(f"{one.name}: {one.message}" for one in facts.verdicts(s) if one.value is None)
+
+
+def awaits_metrics(s: ServiceSnapshot) -> str:
+    candidate, pause = facts.the_candidate(s), int(facts.pause(s).total_seconds())
+    stable = facts.trial(s).refuge
+    if not facts.measured(s):
+        return (
+            f"{candidate.revision} gets no traffic until the SLOs can be measured again (they are asked for {stable})"
+        )
+    return f"{candidate.revision} gets no traffic: it begins anew {pause} s after it could not be measured"
+
+
+def begins_anew(s: ServiceSnapshot) -> str:
+    return f"there are metrics again: {facts.the_candidate(s).revision} begins its canary anew"
+
+
+def baked(s: ServiceSnapshot) -> str:
+    trial = facts.trial(s)
+    seconds = int(trial.hold.total_seconds())
+    after = f"after {seconds} s of bake" if seconds else "since spec.canary.bakeSeconds is 0"
+    return f"{trial.revision} stays the stable {after}; {trial.refuge} is no longer kept"
+
+
+def bake_void(s: ServiceSnapshot) -> str:
+    bake = facts.the_bake(s)
+    return f"the bake of {bake.revision} ends early: {bake.previous} cannot take over any more (its record is gone)"
 
 
 def _requests(s: ServiceSnapshot) -> list[str]:
@@ -126,7 +187,7 @@ def breach(s: ServiceSnapshot) -> str:
 
 
 def crashed(s: ServiceSnapshot) -> str:
-    view = facts.candidate_view(s)
+    view = facts.trial_view(s)
     return (
         f"its server ended by itself under traffic{f' ({view.trouble})' if view is not None and view.trouble else ''}"
     )
@@ -134,7 +195,7 @@ def crashed(s: ServiceSnapshot) -> str:
 
 def late(s: ServiceSnapshot) -> str:
     deadline = s.service.spec.canary.progress_deadline_seconds
-    return f"not ready within {deadline} s{_pods(s, facts.the_candidate(s).revision)}"
+    return f"not ready within {deadline} s{_pods(s, facts.trial(s).revision)}"
 
 
 def rejection(s: ServiceSnapshot, why: str) -> str:
@@ -143,15 +204,15 @@ def rejection(s: ServiceSnapshot, why: str) -> str:
 
 
 def _where(s: ServiceSnapshot) -> str:
-    candidate, step = facts.the_candidate(s), facts.step_of(s)
-    if step is None:
+    trial, seconds = facts.trial(s), int(facts.elapsed(s).total_seconds())
+    if facts.baking(s):
+        return f"in its bake (100 percent, {seconds} of {int(trial.hold.total_seconds())} s)"
+    step = facts.the_candidate(s).step
+    if step == 0:
         return "before its first request"
     seen = facts.requests_seen(s)
     counted = f", {seen} requests" if seen is not None else ""
-    seconds = int(facts.held(s).total_seconds())
-    return (
-        f"at step {min(candidate.step, _steps(s))} of {_steps(s)} ({step.weight_percent} percent, {seconds} s{counted})"
-    )
+    return f"at step {min(step, _steps(s))} of {_steps(s)} ({trial.weight_percent} percent, {seconds} s{counted})"
 
 
 def _advice(s: ServiceSnapshot) -> str:
@@ -160,13 +221,19 @@ def _advice(s: ServiceSnapshot) -> str:
     return "look at its pods, then train another model or give spec.runtime more resources"
 
 
-def rolling_back(s: ServiceSnapshot, why: str, moves: bool) -> str:
-    name = facts.the_candidate(s).revision
-    stable = s.stable.revision if s.stable is not None else ""
+def rolling_back(s: ServiceSnapshot, why: str) -> str:
+    trial = facts.trial(s)
     then = (
-        f"all traffic goes back to {stable}" if moves else f"but no pod of {stable} answers, so no traffic is moved yet"
+        f"all traffic goes back to {trial.refuge}"
+        if facts.all_to_refuge(s) is not None
+        else f"but no pod of {trial.refuge} answers, so no traffic is moved yet"
     )
-    return f"{name} is rejected: {why} {_where(s)}; {then}"
+    return f"{trial.revision} is rejected: {why} {_where(s)}; {then}"
+
+
+def rollback_goes_on(s: ServiceSnapshot, message: str) -> str:
+    trial = facts.trial(s)
+    return f"{trial.revision} was rejected: {message}; {trial.refuge} is the stable again"
 
 
 def promoted(s: ServiceSnapshot) -> str:
@@ -174,7 +241,11 @@ def promoted(s: ServiceSnapshot) -> str:
     before = s.stable.revision if s.stable is not None else ""
     seen = facts.requests_seen(s)
     counted = f" ({seen} requests in the last)" if seen is not None else ""
-    return f"{candidate.revision} passed all {_steps(s)} steps{counted} and is the new stable in place of {before}"
+    bake = s.service.spec.canary.bake_seconds
+    then = f"; it bakes for {bake} s" if bake and before in s.by_name else ""
+    return (
+        f"{candidate.revision} passed all {_steps(s)} steps{counted} and is the new stable in place of {before}{then}"
+    )
 
 
 def _steps(s: ServiceSnapshot) -> int:

@@ -1,0 +1,84 @@
+"""How long something was watched under traffic: counted from look to look, and kept in status.
+
+A difference of two clock readings is not time that anybody watched: the clock may have been set in between, or the
+operator been away. So each look adds what passed since the last one, as far as that can be believed. Not here: what follows from it.
+"""
+
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, Watched
+
+OnTrial = CandidateStatus | BakeStatus
+W = TypeVar("W", bound=OnTrial)
+
+_NOTHING = {
+    "looked_at": None,
+    "elapsed_seconds": 0,
+    "watched_seconds": 0,
+    "blind_seconds": 0,
+    "not_ready_seconds": 0,
+    "last_crash_at": None,
+}
+
+
+def passed(last: datetime | None, now: datetime, usual: int, late: int = 0) -> int:
+    """Whole seconds that a look adds, when one comes each `usual` seconds and may be late by as many and `late` more.
+
+    Nothing when the clock went back; one usual wait when more passed than can be believed. So a clock that is set, and
+    an operator that was away, are wrong by one look at most. Both times are cut off, so that rounding never adds up.
+    """
+    if last is None:
+        return 0
+    seconds = max(int(now.timestamp()) - int(last.timestamp()), 0)
+    return seconds if seconds <= 2 * usual + late else usual
+
+
+def started_at(status: OnTrial) -> datetime | None:
+    """When the watch began; None while the route is not in force."""
+    return status.started_at if isinstance(status, BakeStatus) else status.step_started_at
+
+
+def stopped(status: W) -> W:
+    """The watch is over and begins at 0 when the route is in force again."""
+    return status.model_copy(update={**_NOTHING, _start_of(status): None})
+
+
+def begun(status: W, now: datetime, last_crash_at: datetime | None) -> W:
+    """The route is in force: the watch begins."""
+    return status.model_copy(
+        update={**_NOTHING, _start_of(status): now, "looked_at": now, "last_crash_at": last_crash_at}
+    )
+
+
+def counted(status: W, now: datetime, interval: int, measured: bool, slowest_look: int) -> W:
+    """After a look at the metrics. Blind looks may wait for an answer until it is given up: that time is blind, too."""
+    seconds = passed(status.looked_at, now, interval)
+    blind = status.blind_seconds + passed(status.looked_at, now, interval, late=slowest_look)
+    return status.model_copy(
+        update={
+            "looked_at": now,
+            "elapsed_seconds": status.elapsed_seconds + seconds,
+            "watched_seconds": status.watched_seconds + (seconds if measured else 0),
+            "blind_seconds": 0 if measured else blind,
+        }
+    )
+
+
+def waiting(status: W, now: datetime, poll: timedelta) -> W:
+    """Its pods are not ready: it has no traffic, and the time is counted that this takes."""
+    if started_at(status) is not None:
+        return stopped(status).model_copy(update={"looked_at": now})
+    last = status.looked_at
+    if last is not None and timedelta() <= now - last < poll:
+        return status  # not worth a write yet
+    return status.model_copy(update={"looked_at": now, "not_ready_seconds": waited(status, now, poll)})
+
+
+def waited(status: Watched, now: datetime, poll: timedelta) -> int:
+    """Seconds without ready pods until now."""
+    return status.not_ready_seconds + passed(status.looked_at, now, int(poll.total_seconds()))
+
+
+def _start_of(status: Watched) -> str:
+    return "started_at" if isinstance(status, BakeStatus) else "step_started_at"
