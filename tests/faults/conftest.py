@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
+from faults.harness import report
+from faults.harness.actors import Actors
 from faults.harness.operators import Zygote
+from faults.harness.options import Options
 from faults.harness.plane import Plane
+from faults.harness.sweep import Sweep
+from faults.harness.telling import Teller
 from serin_devcluster.errors import DevclusterError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--sweep", choices=("part", "full"), default="part", help="some points of each flow, or all")
+    group.addoption("--seed", type=int, default=datetime.now(UTC).toordinal(), help="picks the points; default: the day")
+    group.addoption("--point", default="", help="one point only, as a failure names it: promotion#7-after")
+    group.addoption("--workers", type=int, default=6, help="stories told at the same time")
+
+
+@pytest.fixture(scope="session")
+def options(pytestconfig: pytest.Config) -> Options:
+    ask = pytestconfig.getoption
+    return Options(ask("--sweep") == "full", ask("--seed"), ask("--point"), ask("--workers"))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"faults: --sweep={config.getoption('--sweep')} --seed={config.getoption('--seed')}"
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +49,22 @@ def namespace(plane: Plane) -> str:
     return plane.namespace()
 
 
+@pytest.fixture(scope="session")
+def actors(plane: Plane) -> Iterator[Actors]:
+    with Actors(plane) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sweep(plane: Plane, actors: Actors, options: Options) -> Iterator[Sweep]:
+    found = Sweep(Teller(plane, actors, options.seed), options.workers)
+    yield found
+    found.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def zygote() -> Iterator[None]:
-    """The operators' parent goes with the session."""
+def ends() -> Iterator[None]:
+    """The operators' parent goes with the session, and what was found is written down."""
     yield
     Zygote.close_shared()
+    report.write()

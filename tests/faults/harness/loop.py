@@ -41,3 +41,4 @@ class LoopThread:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.1)  # TLS connections that were closed a moment ago say goodbye first

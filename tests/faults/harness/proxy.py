@@ -41,14 +41,22 @@ class FaultProxy:
     """Between `start` and `stop` (or as a context manager) an operator with `kubeconfig` goes through here."""
 
     def __init__(
-        self, plane: Plane, seed: int = 0, *, namespace: str | None = None, numbered: Predicate = counts
+        self,
+        plane: Plane,
+        seed: int = 0,
+        *,
+        namespace: str | None = None,
+        numbered: Predicate = counts,
+        counting: bool = True,
     ) -> None:
+        """With `counting=False` nothing is numbered before `restart_numbers`."""
         self.plane, self.seed, self.namespace = plane, seed, namespace
         self.random = random.Random(seed)
         self.journal: list[Call] = []
         self.failures: list[BaseException] = []  # the harness's own
         self._numbered = numbered
         self._writes = 0
+        self._counting = counting
         self._planned: dict[int, Fault] = {}
         self._every: Fault | None = None
         self._matching: list[tuple[Predicate, Fault, list[int]]] = []
@@ -84,6 +92,12 @@ class FaultProxy:
         self.kubeconfig.unlink(missing_ok=True)
         if self.failures:
             raise AssertionError(f"the proxy itself failed:\n{self.timeline()}") from self.failures[0]
+
+    def restart_numbers(self) -> None:
+        """The next write is the first; what came before has no number any more, and met no fault."""
+        for call in self.writes:
+            call.number = None
+        self._writes, self._counting = 0, True
 
     # --- the plan ---------------------------------------------------------------------------------------------------
 
@@ -142,9 +156,13 @@ class FaultProxy:
         """On the journal's clock."""
         return time.monotonic() - self._began
 
+    def shown(self) -> list[Call]:
+        """Writes, but for leases and events, and everything that a fault met."""
+        return [call for call in list(self.journal) if self._numbered(call) or call.fault]
+
     def timeline(self, reads: bool = False) -> str:
         """The numbered writes and everything that a fault met, for a failure message."""
-        lines = [str(call) for call in list(self.journal) if reads or call.number is not None or call.fault]
+        lines = [str(call) for call in (list(self.journal) if reads else self.shown())]
         return "\n".join([f"seed {self.seed}, {len(self.journal)} requests, {self._writes} numbered writes:", *lines])
 
     # --- the server -------------------------------------------------------------------------------------------------
@@ -175,7 +193,7 @@ class FaultProxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         call = Call(self.now, request.method, request.path, request.query_string, await request.read())
         self.journal.append(call)
-        if self._numbered(call):
+        if self._counting and self._numbered(call):
             self._writes += 1
             call.number = self._writes
         # A request outlives the operator that sent it, as one on its way through a network does; a watch does not.

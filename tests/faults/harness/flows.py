@@ -1,0 +1,340 @@
+"""The stories that every fault is told into: what the user and the pods do, and how it must end.
+
+`run` is the user's part, up to the last thing that the user does; `final` holds once the story is over. Writes before
+`world.begin()` are the same in several stories, so faults are met in one of them only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.harness.actors import Ending, failed, succeeded
+from faults.harness.world import World, passed_revision
+from serin_operator.api.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVAL_GATE,
+    FINE_TUNE_JOB,
+    HTTP_ROUTE,
+    JOB,
+    MODEL_REVISION,
+    MODEL_SERVICE,
+    POD,
+    SERVICE,
+)
+from serin_operator.api.v1alpha1 import StageName
+from serin_operator.manifests import names
+from support.jobs import MODEL_DIGEST, an_evaluation, job_manifest
+from support.service_world import a_service, revision_name
+
+Json = dict[str, Any]
+A, B = revision_name("a"), revision_name("b")
+TRAINED = names.revision("bot", MODEL_DIGEST)
+SERVING = f"{names.STAGE}=serve"
+GOOD, BAD = 23.0, 126.0  # what the SLO `length` (at most 96) measures
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """A story. `name` is how a command line asks for it."""
+
+    name: str
+    run: Callable[[World], None]
+    final: Callable[[World], object]
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])  # the operator's
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# --- what the user has --------------------------------------------------------------------------------------------
+
+
+def claims() -> list[Json]:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+        for name in ("models", "datasets", "artifacts")
+    ]
+
+
+def gate(min_improvement: str = "0") -> Json:
+    suite = {"name": "heldout", "dataset": {"uri": "pvc://datasets/heldout.jsonl"}, "metrics": ["RougeL", "Perplexity"]}
+    better = {"name": "better", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": min_improvement}
+    return {"apiVersion": "serin.dev/v1alpha1", "kind": "EvalGate", "metadata": {"name": "quality"},
+            "spec": {"suites": [suite], "requirements": [better]}}  # fmt: skip
+
+
+def job(**spec: Any) -> Json:
+    distribution = {"nodes": 1, "processesPerNode": 1}
+    return {"apiVersion": "serin.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "bot"},
+            "spec": job_manifest()["spec"] | {"distribution": distribution} | spec}  # fmt: skip
+
+
+def service(**canary: Any) -> Json:
+    steps = [{"weightPercent": 10, "holdSeconds": 1}, {"weightPercent": 100, "holdSeconds": 1}]
+    made = a_service(**{"steps": steps, "intervalSeconds": 1, "minRequests": 1} | canary)
+    slos = [{"name": "length", "query": 'length{revision="{{revision}}"}', "max": "96"}]
+    return made | {"metadata": {"name": "bot"}, "spec": made["spec"] | {"slos": slos}}
+
+
+# --- what they look at --------------------------------------------------------------------------------------------
+
+
+def state(w: World) -> str:
+    return w.status(FINE_TUNE_JOB, "bot").get("state", "")
+
+
+def weights(w: World) -> dict[str, int]:
+    rules = w.get(HTTP_ROUTE, "bot").get("spec", {}).get("rules", [])
+    return {ref["name"]: ref["weight"] for rule in rules for ref in rule["backendRefs"] if ref["weight"]}
+
+
+def rollout(w: World, revision: str) -> Json:
+    return w.status(MODEL_REVISION, revision).get("rollout") or {}
+
+
+def serves(w: World, revision: str) -> bool:
+    """It is the stable, has all traffic, and nothing else runs any more."""
+    status = w.status(MODEL_SERVICE, "bot")
+    return (
+        (status.get("stable") or {}).get("revision") == revision
+        and status.get("state") == "Stable"
+        and weights(w) == {revision: 100}
+        and w.names(DEPLOYMENT) == w.names(SERVICE, SERVING) == w.names(CONFIG_MAP, SERVING) == [revision]
+    )
+
+
+def pods_of(w: World, stage: StageName) -> list[Json]:
+    return w.items(POD, f"{names.STAGE}={stage.lower()}")
+
+
+def runs(w: World, stage: StageName) -> bool:
+    return any(pod["status"].get("phase") == "Running" for pod in pods_of(w, stage))
+
+
+# --- of a job -----------------------------------------------------------------------------------------------------
+
+
+def create_to_promoted(w: World) -> None:
+    w.prometheus.values[TRAINED] = GOOD
+    w.apply(*claims())
+    w.begin()
+    w.apply(gate(), service(), job())
+
+
+def promoted_at_the_end(w: World) -> bool:
+    return state(w) == "Promoted" and serves(w, TRAINED) and "promotedAt" in rollout(w, TRAINED)
+
+
+def gate_failed(w: World) -> None:
+    def tell(stage: StageName, config: Json) -> Ending:
+        worse = an_evaluation(difference=-0.3, low=-0.4, high=-0.2) if stage is StageName.EVALUATE else {}
+        return succeeded(stage, config, **worse)
+
+    w.behaviour.tell = tell
+    w.apply(*claims())
+    w.begin()
+    w.apply(gate(), service(), job())
+
+
+def is_rejected(w: World) -> bool:
+    verdict = w.status(MODEL_REVISION, TRAINED).get("gate", {}).get("verdict")
+    return state(w) == "Rejected" and verdict == "Failed" and not w.names(DEPLOYMENT)
+
+
+def user_error(w: World) -> None:
+    def tell(stage: StageName, config: Json) -> Ending:
+        if stage is StageName.TRAIN:
+            return failed(stage, config, 64, "InvalidConfig", "the learning rate is too high")
+        return succeeded(stage, config)
+
+    w.behaviour.tell = tell
+    w.apply(*claims())
+    w.begin()
+    w.apply(gate(), service(), job())
+
+
+def is_failed(w: World) -> bool:
+    return state(w) == "Failed" and "learning rate" in str(w.status(FINE_TUNE_JOB, "bot"))
+
+
+def infrastructure_retry(w: World) -> None:
+    """Two nodes train; one pod is evicted, later a pod asks to be tried again; neither counts as the user's."""
+    endings = {1: Ending(evicted=True), 2: Ending(75)}
+
+    def tell(stage: StageName, config: Json) -> Ending:
+        if stage is StageName.TRAIN:
+            return endings.get(config["attempt"]) or succeeded(stage, config)
+        return succeeded(stage, config)
+
+    w.behaviour.tell = tell
+    w.apply(*claims())
+    w.begin()
+    w.apply(job(gates=[], rollout=None, distribution={"nodes": 2, "processesPerNode": 1, "maxRestarts": 0}))
+
+
+def trained_at_last(w: World) -> bool:
+    stages = {entry["name"]: entry for entry in w.status(FINE_TUNE_JOB, "bot").get("stages", [])}
+    return (
+        state(w) == "Succeeded"
+        and stages["Train"]["attempt"] == 3
+        and stages["Consolidate"]["outcome"] == "Succeeded"
+    )
+
+
+def spec_edit_mid_run(w: World) -> None:
+    """Another learning rate while the first training runs: it is stopped, and gone before the second one starts."""
+    w.behaviour.held = {StageName.TRAIN}
+    w.behaviour.dies_in = 0.6
+    w.apply(*claims())
+    w.begin()
+    w.apply(gate(), service(), job())
+    w.until(lambda: runs(w, StageName.TRAIN), "the training runs")
+    w.edit(FINE_TUNE_JOB, "bot", {"spec": {"hyperparameters": {"learningRate": "1e-5"}}})
+    w.until(lambda: len(w.items(JOB, f"{names.STAGE}=train")) == 1 and trains_anew(w), "the second training runs")
+    w.behaviour.held = set()
+
+
+def trains_anew(w: World) -> bool:
+    return any('"learningRate": "1e-5"' in m["data"].get("config.json", "").replace('":"', '": "')
+               for m in w.items(CONFIG_MAP, f"{names.STAGE}=train"))  # fmt: skip
+
+
+def edited_is_promoted(w: World) -> bool:
+    return promoted_at_the_end(w) and len(w.items(JOB, f"{names.STAGE}=train")) == 1
+
+
+def new_threshold(w: World) -> None:
+    """Rejected, then judged again on the old scores by a gate that asks for less."""
+    w.prometheus.values[TRAINED] = GOOD
+    w.apply(*claims(), gate(min_improvement="0.5"), service(), job())
+    w.until(lambda: is_rejected(w), "the model is rejected")
+    w.begin()
+    requirement = gate()["spec"]["requirements"]
+    w.edit(EVAL_GATE, "quality", {"spec": {"requirements": requirement}})
+
+
+def deleted_during(stage: StageName) -> Callable[[World], None]:
+    def run(w: World) -> None:
+        w.behaviour.held = {stage}
+        w.apply(*claims(), gate(), service())
+        order = list(StageName)
+        if stage is not order[0]:
+            before = order[order.index(stage) - 1]
+            w.behaviour.held = {before}
+            w.apply(job())
+            w.until(lambda: runs(w, before), f"{before} runs")
+            w.begin()
+            w.behaviour.held = {stage}
+        else:
+            w.begin()
+            w.apply(job())
+        w.until(lambda: runs(w, stage), f"{stage} runs")
+        w.remove(FINE_TUNE_JOB, "bot")
+
+    return run
+
+
+def job_is_gone(w: World) -> bool:
+    children = (FINE_TUNE_JOB, JOB, CONFIG_MAP, POD)
+    return not any(w.names(kind, f"{names.JOB}=bot") for kind in children) and not w.get(FINE_TUNE_JOB, "bot")
+
+
+# --- of a service -------------------------------------------------------------------------------------------------
+
+
+def with_stable(w: World, **canary: Any) -> None:
+    """A service whose stable is A, and its Prometheus."""
+    w.prometheus.values[A] = GOOD
+    w.apply(service(**canary), passed_revision("a"))
+    w.until(lambda: serves(w, A), "the first model serves")
+
+
+def first_deployment(w: World) -> None:
+    w.prometheus.values[A] = GOOD
+    w.begin()
+    w.apply(service(), passed_revision("a"))
+
+
+def promotion(w: World) -> None:
+    """Two steps and the promotion."""
+    with_stable(w)
+    w.prometheus.values[B] = GOOD
+    w.begin()
+    w.apply(passed_revision("b"))
+
+
+def b_is_promoted(w: World) -> bool:
+    return serves(w, B) and "promotedAt" in rollout(w, B)
+
+
+def rollback_in_step(w: World) -> None:
+    """The candidate is good at 10 percent and bad at 50."""
+    steps = [{"weightPercent": 10, "holdSeconds": 1}, {"weightPercent": 50, "holdSeconds": 2}, {"weightPercent": 100}]
+    with_stable(w, steps=steps)
+    w.prometheus.values[B] = GOOD
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 50, "the second step")
+    w.prometheus.values[B] = BAD
+
+
+def b_is_rolled_back(w: World) -> bool:
+    return serves(w, A) and "weightZeroAt" in rollout(w, B).get("rejection", {})
+
+
+def superseded(w: World) -> None:
+    """A newer model passes while the older one is a candidate."""
+    with_stable(w)
+    w.prometheus.values.update({B: GOOD, revision_name("c"): GOOD})
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    w.apply(passed_revision("c"))
+
+
+def c_is_promoted(w: World) -> bool:
+    return serves(w, revision_name("c")) and "supersededAt" in rollout(w, B)
+
+
+def service_deleted_before_traffic(w: World) -> None:
+    with_stable(w)
+    w.behaviour.silent = {B}
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: B in w.names(DEPLOYMENT), "the candidate is deployed")
+    w.remove(MODEL_SERVICE, "bot")
+
+
+def service_deleted_in_step(w: World) -> None:
+    with_stable(w, steps=[{"weightPercent": 10, "holdSeconds": 600}, {"weightPercent": 100}])
+    w.prometheus.values[B] = GOOD
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    w.remove(MODEL_SERVICE, "bot")
+
+
+def service_is_gone(w: World) -> bool:
+    children = (DEPLOYMENT, SERVICE, CONFIG_MAP, HTTP_ROUTE, POD)
+    return not any(w.names(kind) for kind in children) and not w.get(MODEL_SERVICE, "bot")
+
+
+FLOWS: tuple[Flow, ...] = (
+    Flow("create-to-promoted", create_to_promoted, promoted_at_the_end),
+    Flow("gate-failed", gate_failed, is_rejected),
+    Flow("user-error", user_error, is_failed),
+    Flow("infrastructure-retry", infrastructure_retry, trained_at_last),
+    Flow("spec-edit-mid-run", spec_edit_mid_run, edited_is_promoted),
+    Flow("new-threshold", new_threshold, promoted_at_the_end),
+    *(Flow(f"job-deleted-in-{stage.lower()}", deleted_during(stage), job_is_gone) for stage in StageName),
+    Flow("first-deployment", first_deployment, lambda w: serves(w, A)),
+    Flow("promotion", promotion, b_is_promoted),
+    Flow("rollback-in-step", rollback_in_step, b_is_rolled_back),
+    Flow("superseded", superseded, c_is_promoted),
+    Flow("service-deleted-before-traffic", service_deleted_before_traffic, service_is_gone),
+    Flow("service-deleted-in-step", service_deleted_in_step, service_is_gone),
+)  # fmt: skip

@@ -1,0 +1,66 @@
+"""Collects what each fault came to; the rows become `build/faults.json` and the table in docs/reliability.md."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+FAULTS = CHECKOUT / "build" / "faults.json"
+
+
+@dataclass
+class Row:
+    """One fault: at how many points it was tried, how often something was wrong, how long the worst recovery took."""
+
+    fault: str
+    points: int = 0
+    violations: int = 0
+    worst_recovery_seconds: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        worst = self.worst_recovery_seconds
+        return {
+            "fault": self.fault,
+            "points": self.points,
+            "violations": self.violations,
+            "worstRecoverySeconds": None if worst is None else round(worst, 1),
+        }
+
+
+_rows: dict[str, Row] = {}
+_lock = threading.Lock()
+
+
+def record(fault: str, points: int, violations: int, worst_recovery_seconds: float | None = None) -> None:
+    """Adds to the fault's row: points and violations are summed, of the recoveries the worst is kept."""
+    with _lock:
+        row = _rows.setdefault(fault, Row(fault))
+        row.points += points
+        row.violations += violations
+        if worst_recovery_seconds is not None:
+            row.worst_recovery_seconds = max(row.worst_recovery_seconds or 0.0, worst_recovery_seconds)
+
+
+def rows() -> list[dict[str, Any]]:
+    """In the order of their names: R2 before R10."""
+    return [row.document() for row in sorted(_rows.values(), key=lambda row: _order(row.fault))]
+
+
+def write(path: Path = FAULTS) -> None:
+    """What this run found; a run of a part of the tests leaves the other rows of the file as they are."""
+    if not _rows:
+        return
+    kept = json.loads(path.read_text()) if path.exists() else []
+    found = {row["fault"]: row for row in kept} | {row["fault"]: row for row in rows()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(found.values(), key=lambda row: _order(row["fault"]))
+    path.write_text(json.dumps(ordered, indent=2) + "\n")
+
+
+def _order(fault: str) -> tuple[int, str]:
+    digits = fault.removeprefix("R").split(" ")[0].split(":")[0]
+    return (int(digits) if digits.isdigit() else 99, fault)

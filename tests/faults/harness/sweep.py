@@ -1,0 +1,123 @@
+"""The crash sweep: SIGKILL before and after every write of every flow, the oracles asked after each.
+
+All points of all flows go into one pool; runs mostly wait for pods and controllers, so many fit on two cores.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from faults.harness.flows import Flow
+from faults.harness.injections import Fault, KillAfter, KillBefore
+from faults.harness.telling import Teller, Told
+from faults.harness.world import World
+
+BEFORE, AFTER = "before", "after"
+Make = Callable[[World], Fault]
+Choose = Callable[[Flow, int], "list[Point]"]  # of a flow with so many writes
+SIDES: dict[str, Make] = {
+    BEFORE: lambda world: KillBefore(world.operator),
+    AFTER: lambda world: KillAfter(world.operator),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fault at one write of one flow; `str` is how a command line asks for it."""
+
+    flow: str
+    write: int
+    side: str
+
+    def __str__(self) -> str:
+        return f"{self.flow}#{self.write}-{self.side}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the oracles said of one point."""
+
+    point: Point
+    met: bool  # the run had that many writes
+    violations: tuple[str, ...]
+    recovery_seconds: float  # how much later than without the fault the story ended
+    timeline: str
+
+    def told(self, command: str) -> str:
+        """For a failure message."""
+        return "\n".join([f"{self.point}: again with {command} --point '{self.point}'", *self.violations, self.timeline])
+
+
+Swept = Future[tuple[Told, list[Outcome]]]
+
+
+class Sweep:
+    """Clean runs (each once) and points, all in one pool."""
+
+    def __init__(self, teller: Teller, workers: int) -> None:
+        self._teller = teller
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="story")
+        self._waiting = ThreadPoolExecutor(64, thread_name_prefix="flow")  # these only wait
+        self._clean: dict[str, Future[Told]] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._waiting.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+
+    def clean(self, flow: Flow) -> Future[Told]:
+        """The flow without a fault, told once."""
+        with self._lock:
+            if flow.name not in self._clean:
+                self._clean[flow.name] = self._pool.submit(self._teller.tell, flow)
+            return self._clean[flow.name]
+
+    def of(self, flow: Flow, chosen: Choose, make: Callable[[Point], Make]) -> Swept:
+        """The clean run of a flow, then its chosen points; returns at once."""
+
+        def work() -> tuple[Told, list[Outcome]]:
+            clean = self.clean(flow).result()
+            if clean.violations:
+                return clean, []
+            started = [self.at(flow, point, make(point)) for point in chosen(flow, len(clean.writes))]
+            return clean, [one.result() for one in started]
+
+        return self._waiting.submit(work)
+
+    def at(self, flow: Flow, point: Point, make: Make) -> Future[Outcome]:
+        """The flow with one fault at one write."""
+        clean = self.clean(flow)
+
+        def run() -> Outcome:
+            told = self._teller.tell(flow, lambda world: world.proxy.on_write(point.write, make(world)))
+            return judged(point, clean.result(), told)
+
+        return self._pool.submit(run)
+
+
+def judged(point: Point, clean: Told, told: Told) -> Outcome:
+    met = next((call for call in told.writes if call.number == point.write), None)
+    left = clean.finished_at - _time_of(clean, point.write)
+    late = told.finished_at - met.time - left if met is not None and told.finished_at else 0.0
+    return Outcome(point, met is not None, told.compared_with(clean), max(0.0, late), told.timeline)
+
+
+def _time_of(clean: Told, write: int) -> float:
+    """When the clean run made this write; its last one, if it had fewer."""
+    return next((call.time for call in clean.writes if call.number == write), clean.writes[-1].time)
+
+
+def points_of(flow: str, writes: int, sides: Sequence[str] = (BEFORE, AFTER)) -> list[Point]:
+    return [Point(flow, write, side) for write in range(1, writes + 1) for side in sides]
+
+
+def some(points: list[Point], count: int, seed: int) -> list[Point]:
+    """So many of them, spread evenly from a beginning that the seed picks: another seed, other points."""
+    if count >= len(points):
+        return points
+    start = random.Random(f"{seed}/{points[0].flow}").random()
+    return [points[int((start + index) * len(points) / count) % len(points)] for index in range(count)]

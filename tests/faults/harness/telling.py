@@ -1,0 +1,76 @@
+"""Tells one flow with one plan of faults and asks the oracles: a clean run first, to compare with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from faults.harness.actors import Actors
+from faults.harness.calls import Call
+from faults.harness.flows import Flow
+from faults.harness.oracles import count_differences, creates_and_deletes, differences, end_state, safety
+from faults.harness.plane import Plane
+from faults.harness.world import TooLate, World
+
+Json = dict[str, Any]
+QUIET = 1.2  # seconds without a write before the end is looked at
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of one run."""
+
+    flow: str
+    end: dict[str, Json]
+    counts: Counter[str]
+    violations: tuple[str, ...]  # of S, and of what the story waits for
+    writes: tuple[Call, ...]
+    calls: int
+    finished_at: float  # on the journal's clock
+    timeline: str
+
+    def compared_with(self, clean: Told) -> tuple[str, ...]:
+        """Every oracle's word; nothing when all is well."""
+        if self.violations:
+            return self.violations
+        return (*differences(clean.end, self.end), *count_differences(clean.counts, self.counts))
+
+
+@dataclass
+class Teller:
+    """Runs flows on one plane."""
+
+    plane: Plane
+    actors: Actors
+    seed: int = 0
+    patience: float = 60.0
+
+    def tell(self, flow: Flow, plan: Callable[[World], object] = lambda world: None) -> Told:
+        """The whole story with the faults that `plan` puts on; it ends when nothing is written any more."""
+        with World(self.plane, self.actors, self.seed, self.patience, **flow.settings) as world:
+            plan(world)
+            violations: list[str] = []
+            finished_at = 0.0
+            try:
+                flow.run(world)
+                world.until(lambda: flow.final(world), "the end of the story")
+                finished_at = world.proxy.now
+                world.until(lambda: world.proxy.quiet_for() > QUIET, "the operator comes to rest", 20)
+                world.until(lambda: flow.final(world), "the end of the story lasts", 5)
+            except TooLate as late:
+                violations.append(f"stuck: {late}")
+            world.operator.kill()
+            events = world.plane.audit.settled(world.namespace, world.api)
+            violations += [str(found) for found in safety(events)]
+            return Told(
+                flow.name,
+                end_state(world.api, world.namespace),
+                creates_and_deletes(events),
+                tuple(violations),
+                tuple(world.proxy.writes),
+                world.proxy.calls,
+                finished_at,
+                world.timeline(),
+            )
