@@ -19,7 +19,9 @@ from serin_devcluster.errors import DevclusterError
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--sweep", choices=("part", "full"), default="part", help="some points of each flow, or all")
-    group.addoption("--seed", type=int, default=datetime.now(UTC).toordinal(), help="picks the points; default: the day")
+    group.addoption(
+        "--seed", type=int, default=datetime.now(UTC).toordinal(), help="picks the points; default: the day"
+    )
     group.addoption("--point", default="", help="one point only, as a failure names it: promotion#7-after")
     group.addoption("--workers", type=int, default=6, help="stories told at the same time")
 
@@ -63,8 +65,8 @@ def sweep(plane: Plane, actors: Actors, options: Options) -> Iterator[Sweep]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ends() -> Iterator[None]:
+def ends(options: Options) -> Iterator[None]:
     """The operators' parent goes with the session, and what was found is written down."""
     yield
     Zygote.close_shared()
-    report.write()
+    report.write(report.FAULTS if options.full else report.PART)

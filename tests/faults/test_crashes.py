@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from faults.harness import report
 from faults.harness.flows import FLOWS, Flow
@@ -17,7 +15,7 @@ PART = 2  # points of each flow in a partial sweep
 
 
 @pytest.fixture(scope="module")
-def crashes(sweep: Sweep, options: Options, request: pytest.FixtureRequest) -> Iterator[dict[str, Swept]]:
+def crashes(sweep: Sweep, options: Options, request: pytest.FixtureRequest) -> dict[str, Swept]:
     """All asked flows side by side, so that the pool is never empty."""
 
     def chosen(flow: Flow, writes: int) -> list[Point]:
@@ -28,7 +26,7 @@ def crashes(sweep: Sweep, options: Options, request: pytest.FixtureRequest) -> I
 
     asked = {item.callspec.params["flow"] for item in request.session.items if item.fspath == request.fspath}
     flows = [flow for flow in FLOWS if flow in asked]
-    yield {flow.name: sweep.of(flow, chosen, lambda point: SIDES[point.side]) for flow in flows}
+    return {flow.name: sweep.of(flow, chosen, lambda point: SIDES[point.side]) for flow in flows}
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=str)

@@ -55,7 +55,9 @@ class Behaviour:
 
     tell: Callable[[StageName, Json], Ending] = succeeded  # the stage and its config -> how it ends
     seconds: float = 0.1  # a stage's pod runs for so long
-    held: set[StageName] = field(default_factory=set[StageName])  # pods of these stages run until the stage is taken out
+    held: set[StageName] = field(
+        default_factory=set[StageName]
+    )  # pods of these stages run until the stage is taken out
     starts_in: float = 0.1  # a server is ready after so long
     silent: set[str] = field(default_factory=set[str])  # revisions whose servers are not ready (yet, or any more)
     dies_in: float = 0.1  # between SIGTERM and the end of a pod
@@ -199,7 +201,7 @@ class Actors:
         config = await self._config(pod)
         await self._status(pod, {"phase": "Running", "startTime": now(), "conditions": [_ready(True)]})
         await asyncio.sleep(behaviour.seconds)
-        while stage in behaviour.held:
+        while stage in behaviour.held:  # noqa: ASYNC110 (set from another thread)
             await asyncio.sleep(0.05)
         await self._status(pod, _ended(stage, behaviour.tell(stage, config)))
 

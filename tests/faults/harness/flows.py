@@ -179,16 +179,14 @@ def infrastructure_retry(w: World) -> None:
 def trained_at_last(w: World) -> bool:
     stages = {entry["name"]: entry for entry in w.status(FINE_TUNE_JOB, "bot").get("stages", [])}
     return (
-        state(w) == "Succeeded"
-        and stages["Train"]["attempt"] == 3
-        and stages["Consolidate"]["outcome"] == "Succeeded"
+        state(w) == "Succeeded" and stages["Train"]["attempt"] == 3 and stages["Consolidate"]["outcome"] == "Succeeded"
     )
 
 
 def spec_edit_mid_run(w: World) -> None:
     """Another learning rate while the first training runs: it is stopped, and gone before the second one starts."""
     w.behaviour.held = {StageName.TRAIN}
-    w.behaviour.dies_in = 0.6
+    w.behaviour.dies_in = 1.5
     w.apply(*claims())
     w.begin()
     w.apply(gate(), service(), job())

@@ -31,9 +31,20 @@ from serin_operator.manifests import names
 Json = dict[str, Any]
 OURS = (FINE_TUNE_JOB, MODEL_SERVICE, MODEL_REVISION, EVAL_GATE, JOB, DEPLOYMENT, SERVICE, CONFIG_MAP, HTTP_ROUTE)
 USERS = frozenset({"finetunejobs", "modelservices", "evalgates", "clusterevalpolicies", "persistentvolumeclaims"})
-_DROPPED = frozenset({"resourceVersion", "uid", "creationTimestamp", "managedFields", "clusterIP", "clusterIPs",
-                      "deployment.kubernetes.io/revision",
-                      "serin.dev/fingerprint", "serin.dev/config"})  # fmt: skip  (hashes of texts that name the namespace)
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+_DROPPED = frozenset(
+    {
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+        "managedFields",
+        "clusterIP",
+        "clusterIPs",
+        "deployment.kubernetes.io/revision",
+        "serin.dev/fingerprint",
+        "serin.dev/config",
+    }
+)  # fmt: skip  (hashes of texts that name the namespace)
 _CHILDREN_ONLY = frozenset({"generation", "observedGeneration"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)|\d\d:\d\d:\d\d UTC")
 _DURATION = re.compile(r"\b\d+(\.\d+)? s\b")
@@ -184,7 +195,9 @@ class _World:
     rejected: set[str] = field(default_factory=set[str])
     passed: set[str] = field(default_factory=set[str])
     pods: dict[str, _Pod] = field(default_factory=dict[str, _Pod])
-    jobs: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # uid -> stage, name; unfinished
+    jobs: dict[str, tuple[str, str]] = field(
+        default_factory=dict[str, tuple[str, str]]
+    )  # uid -> stage, name; unfinished
     found: list[Violation] = field(default_factory=list[Violation])
 
 
@@ -214,9 +227,9 @@ def safety(events: Iterable[Json]) -> list[Violation]:
 def _spec_writes(world: _World, event: Json, at: datetime) -> None:
     """What users write is theirs: the operator writes status only."""
     ref = event["objectRef"]
-    if event["user"]["username"] == OPERATOR and ref["resource"] in USERS and not ref.get("subresource"):
-        if event["verb"] in ("create", "update", "patch", "delete", "deletecollection"):
-            world.found.append(Violation(at, f"the operator wrote {ref['resource']} {ref.get('name')} itself"))
+    theirs = ref["resource"] in USERS and not ref.get("subresource")
+    if event["user"]["username"] == OPERATOR and theirs and event["verb"] in WRITES:
+        world.found.append(Violation(at, f"the operator wrote {ref['resource']} {ref.get('name')} itself"))
 
 
 def _revision(world: _World, event: Json) -> None:

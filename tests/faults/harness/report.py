@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-FAULTS = CHECKOUT / "build" / "faults.json"
+FAULTS = CHECKOUT / "build" / "faults.json"  # of the whole sweep
+PART = CHECKOUT / "build" / "faults-part.json"
+PAGE = CHECKOUT / "docs" / "reliability.md"
+BEGIN, END = "<!-- faults: written by make test-faults -->", "<!-- end of faults -->"
 
 
 @dataclass
@@ -50,7 +53,7 @@ def rows() -> list[dict[str, Any]]:
     return [row.document() for row in sorted(_rows.values(), key=lambda row: _order(row.fault))]
 
 
-def write(path: Path = FAULTS) -> None:
+def write(path: Path) -> None:
     """What this run found; a run of a part of the tests leaves the other rows of the file as they are."""
     if not _rows:
         return
@@ -64,3 +67,26 @@ def write(path: Path = FAULTS) -> None:
 def _order(fault: str) -> tuple[int, str]:
     digits = fault.removeprefix("R").split(" ")[0].split(":")[0]
     return (int(digits) if digits.isdigit() else 99, fault)
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| fault | points | violations | worst recovery |", "|---|---:|---:|---:|"]
+    for row in found:
+        worst = row["worstRecoverySeconds"]
+        seconds = "" if worst is None else f"{worst:.1f} s"
+        lines.append(f"| {row['fault']} | {row['points']:,} | {row['violations']} | {seconds} |")
+    return "\n".join(lines)
+
+
+def publish() -> None:
+    """The table of the last whole sweep into docs/reliability.md."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    tail = rest.partition(END)[2]
+    found = json.loads(FAULTS.read_text())
+    PAGE.write_text(f"{head}{BEGIN}\n\n{table(found)}\n\n{END}{tail}")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    publish()

@@ -49,7 +49,9 @@ class Outcome:
 
     def told(self, command: str) -> str:
         """For a failure message."""
-        return "\n".join([f"{self.point}: again with {command} --point '{self.point}'", *self.violations, self.timeline])
+        return "\n".join(
+            [f"{self.point}: again with {command} --point '{self.point}'", *self.violations, self.timeline]
+        )
 
 
 Swept = Future[tuple[Told, list[Outcome]]]

@@ -26,7 +26,9 @@ class TooLate(AssertionError):
 class World:
     """A context manager. The operator starts with it; nothing is numbered before `begin()`."""
 
-    def __init__(self, plane: Plane, actors: Actors, seed: int = 0, patience: float = PATIENCE, **settings: object) -> None:
+    def __init__(
+        self, plane: Plane, actors: Actors, seed: int = 0, patience: float = PATIENCE, **settings: object
+    ) -> None:
         self.plane, self.patience = plane, patience
         self.namespace = plane.namespace()
         self.behaviour: Behaviour = actors.of(self.namespace)

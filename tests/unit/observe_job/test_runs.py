@@ -147,3 +147,24 @@ def test_rank_0_is_asked_for_progress_once_it_runs() -> None:
 def test_a_child_of_a_deleted_job_of_the_same_name_is_not_taken_for_our_own() -> None:
     [run] = runs([a_job("Complete")], [a_pod(0, ended(0, RESULT))], "another")
     assert run.key == ""
+
+
+def of_job(pod: dict[str, Any], uid: str) -> dict[str, Any]:
+    """As the Job controller makes it."""
+    owner = {"kind": "Job", "uid": uid, "controller": True}
+    meta = {"uid": "p", "resourceVersion": "1", "creationTimestamp": "2026-01-01T11:00:00Z", "ownerReferences": [owner]}
+    return pod | {"metadata": pod["metadata"] | meta}
+
+
+def test_a_pod_that_outlives_its_job_is_in_the_way_while_it_runs() -> None:
+    [run] = runs([], [of_job(a_pod(phase="Running"), "gone")], "owner")
+    assert (run.key, run.name, run.phase, run.deleting) == ("", "bot-train-0", RunPhase.RUNNING, True)
+    assert runs([], [of_job(a_pod(phase="Failed"), "gone")], "owner") == ()
+
+
+def test_a_pod_of_an_earlier_job_of_the_same_name_does_not_speak_for_this_one() -> None:
+    job = a_job("Failed")
+    old = of_job(a_pod(0, ended(65, RESULT | {"outcome": "Failed"}), phase="Running"), "gone")
+    own, left = runs([job], [old, of_job(a_pod(1, ended(1), phase="Failed"), "u")], "owner")
+    assert (own.uid, own.exit_code) == ("u", 1)
+    assert (left.key, left.deleting) == ("", True)

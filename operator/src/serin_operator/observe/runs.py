@@ -21,11 +21,19 @@ _STUCK = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "In
 
 def runs(jobs: Iterable[Json], pods: Iterable[Json], owner: str) -> tuple[StageRun, ...]:
     """One StageRun for each of our Jobs. Those of a deleted job of the same name (another owner uid) have no key: they
-    are in the way while they live, and never taken for this job's own."""
+    are in the way while they live, and never taken for this job's own.
+
+    A Job that is deleted is gone before its pods are: each of those that still runs is in the way, too.
+    """
     by_job: dict[str, list[Json]] = {}
+    found: list[StageRun | None] = []
+    by_uid: dict[str, Json] = {job["metadata"]["uid"]: job for job in jobs}
+    by_name: dict[str, str] = {job["metadata"]["name"]: uid for uid, job in by_uid.items()}
     for pod in pods:
-        by_job.setdefault(_labels(pod).get(JOB_NAME_LABEL, ""), []).append(pod)
-    found = (_run(job, by_job.get(job["metadata"]["name"], []), owner) for job in jobs)
+        uid = _controller(pod) or by_name.get(_labels(pod).get(JOB_NAME_LABEL, ""), "")
+        by_job.setdefault(uid, []).append(pod)
+    found += [_run(job, by_job.get(uid, []), owner) for uid, job in by_uid.items()]
+    found += [_left_behind(pod) for uid, left in by_job.items() if uid not in by_uid for pod in left]
     return tuple(run for run in found if run is not None)
 
 
@@ -37,6 +45,32 @@ def training_pod_address(pods: Iterable[Json], run: StageRun) -> str | None:
             status = _status(pod)
             return status.get("podIP") if status.get("phase") == "Running" else None
     return None
+
+
+def _controller(pod: Json) -> str:
+    """The uid of the Job that made the pod."""
+    owners = cast("list[Json]", pod["metadata"].get("ownerReferences") or [])
+    return next((ref["uid"] for ref in owners if ref.get("controller")), "")
+
+
+def _left_behind(pod: Json) -> StageRun | None:
+    """A pod whose Job is gone, while it runs: on its way out, with its whole grace period to save a checkpoint."""
+    meta, labels = pod["metadata"], _labels(pod)
+    stage = _STAGES.get(labels.get(names.STAGE, ""))
+    attempt = labels.get(names.ATTEMPT, "")
+    if stage is None or not attempt.isdigit() or _status(pod).get("phase") in ("Succeeded", "Failed"):
+        return None
+    return StageRun(
+        stage=stage,
+        key="",
+        attempt=int(attempt),
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        phase=RunPhase.RUNNING,
+        started_at=_time(meta["creationTimestamp"]),
+        deleting=True,
+    )
 
 
 def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:

@@ -1,0 +1,10 @@
+# Faults between operator and apiserver: tests/faults, told in docs/reliability.md.
+
+.PHONY: test-faults
+test-faults: venv tools ## every fault at every write of every story; writes build/faults.json and docs/reliability.md
+	@rm -f build/faults.json; status=0; $(PY) -m pytest -q tests/faults --sweep=full || status=$$?; \
+	  PYTHONPATH=tests $(PY) -m faults.harness.report; exit $$status
+
+.PHONY: test-faults-quick
+test-faults-quick: venv tools ## the same with some points of each story, others each day
+	@rm -f build/faults-part.json; $(PY) -m pytest -q tests/faults --sweep=part
