@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from serin_devcluster.apiserver import ApiServer
-from support.objects import FULL, MINIMAL, REMOVED, changed
+from support.objects import FULL, MINIMAL, OTHERWISE, PROVIDED, REMOVED, changed
 
 CRDS = Path(__file__).parents[2] / "crds"
 EXAMPLES = CRDS.parent / "examples"
@@ -52,6 +52,15 @@ def test_the_longest_example_is_accepted_and_nothing_of_it_is_dropped(
     assert _without_defaults(taken, FULL[kind]["spec"]) == FULL[kind]["spec"]
 
 
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_the_other_forms_are_accepted_and_nothing_of_them_is_dropped(
+    crds: ApiServer, namespace: str, kind: str
+) -> None:
+    for manifest in OTHERWISE[kind]:
+        taken = create(crds, namespace, manifest, "--dry-run=server")["spec"]
+        assert _without_defaults(taken, manifest["spec"]) == manifest["spec"]
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda file: file.name)
 def test_every_example_is_accepted(crds: ApiServer, namespace: str, file: Path) -> None:
     crds.kubectl("create", "-n", namespace, "--dry-run=server", "-f", str(file))
@@ -67,7 +76,11 @@ def test_an_object_nobody_has_looked_at_reads_as_in_progress(crds: ApiServer, na
 
 def test_a_job_of_the_shortest_form_shows_what_will_be_done(crds: ApiServer, namespace: str) -> None:
     spec = create(crds, namespace, MINIMAL["FineTuneJob"], "--dry-run=server")["spec"]
-    assert spec["data"]["split"] == {"trainPercent": 80, "validationPercent": 10, "testPercent": 10, "seed": 7}
+    assert spec["data"]["split"] == {
+        "strategy": "Random", "trainPercent": 80, "validationPercent": 10, "testPercent": 10, "seed": 7,
+        "minValidationRows": 100, "minTestRows": 100,
+    }  # fmt: skip
+    assert spec["data"]["cleaning"]["nearDuplicates"] == {"action": "Drop", "similarityPercent": 90}
     assert spec["hyperparameters"]["learningRate"] == "2e-4"
     assert (spec["method"], spec["distribution"]["deepspeed"]) == ({"type": "Full"}, {"zeroStage": 2})
 
@@ -179,7 +192,10 @@ REFUSED = [
     refused(J, "spec.artifacts.uri", "pvc://Artifacts", "spec.artifacts.uri", "pvc://<claim>/<path>"),
     refused(J, "spec.data.train.0.uri", "/mnt/a.jsonl", "spec.data.train[0].uri", "pvc://<claim>/<path>"),
     refused(J, "spec.data.train.0.uri", "pvc://data/../a.jsonl", "spec.data.train[0].uri", "without '..'"),
-    refused(J, "spec.data.train.0.uri", "pvc://data/a.csv", "spec.data.train[0].uri", ".jsonl or .jsonl.gz"),
+    refused(J, "spec.data.train.0.uri", "pvc://data/a.xlsx", "spec.data.train[0].uri", ".csv or .parquet file"),
+    refused(J, "spec.data.train.0.uri", "hf://team/a/b.jsonl", "spec.data.train[0].uri", "hf://datasets/<org"),
+    refused(J, "spec.data.train.0.uri", "hf://datasets/team/a", "spec.data.train[0].uri", "hf://datasets/<org"),
+    refused(J, "spec.data.train.0.uri", "s3://data/a.csv", "spec.data.train[0].uri", "pvc://<claim>/<path>"),
     refused(J, "spec.data.train.0.uri", "pvc://data/" + "a" * 512, "spec.data.train[0].uri", "512"),
     refused(G, "spec.suites.0.dataset.uri", "pvc://data", "spec.suites[0].dataset.uri", ".jsonl"),
     refused(S, "spec.traffic.hostnames.0", "https://a.example.com", "hostnames[0]", "without a scheme"),
@@ -198,6 +214,21 @@ REFUSED = [
     refused(J, "spec.hyperparameters.scheduler", "cosine", "hyperparameters.scheduler", '"Cosine", "Linear"'),
     refused(J, "spec.data.split.testPercent", 20, "spec.data.split", "must add up to 100"),
     refused(J, "spec.data.split.trainPercent", 0, "spec.data.split.trainPercent", "greater than or equal to 1"),
+    refused(J, "spec.data.split.strategy", "random", "spec.data.split.strategy", '"Random", "Stratified"'),
+    refused(J, "spec.data.split.strategy", "Temporal", "spec.data.split", "Stratified and Temporal go by"),
+    refused(J, "spec.data.split.field", "at", "spec.data.split", "the other strategies do not"),
+    refused(J, "spec.data.split.minTestRows", -1, "spec.data.split.minTestRows", "greater than or equal to 0"),
+    refused(J, "spec.data.split.strategy", "Provided", "spec.data", "needs at least one of them"),
+    refused(J, "spec.data.validation", PROVIDED["validation"], "spec.data", "files of split.strategy Provided"),
+    refused(
+        J, "spec.data",
+        {**PROVIDED, "split": {"strategy": "Provided", "trainPercent": 90, "validationPercent": 0}},
+        "spec.data.split", "leave the percentages out",
+    ),
+    refused(J, "spec.data.train.0.format", "ShareGPT", "spec.data.train[0].format", '"Messages", "PromptCompletion"'),
+    refused(J, "spec.data.cleaning.languages", ["English"], "languages[0]", "may not be more than 3"),
+    refused(J, "spec.data.cleaning.languages", ["en", "en"], "languages[1]", "Duplicate value"),
+    refused(J, "spec.data.cleaning.nearDuplicates.similarityPercent", 60, "similarityPercent", "equal to 70"),
     refused(J, "spec.data.rowEnding", "EOS", "spec.data.rowEnding", '"EndOfSequence", "Newline"'),
     refused(J, "spec.distribution.nodes", 0, "spec.distribution.nodes", "greater than or equal to 1"),
     refused(J, "spec.distribution.deepspeed.zeroStage", 4, "deepspeed.zeroStage", "less than or equal to 3"),

@@ -92,6 +92,7 @@ def small(job: Object, name: str, **changes: Any) -> Object:
     found["spec"]["baseModel"]["uri"] = "pvc://models/scratch"
     found["spec"]["hyperparameters"] |= {"maxSteps": 6, "saveSteps": 3, "batchSize": 4, "epochs": 1}
     found["spec"]["distribution"]["nodes"] = 1
+    found["spec"]["data"]["split"] |= {"minValidationRows": 0, "minTestRows": 0}
     for path, value in changes.items():
         *parents, last = path.split("__")
         place = found["spec"]

@@ -11,6 +11,15 @@ REMOVED = object()
 API_VERSION = "serin.dev/v1alpha1"
 
 
+# Fields that cannot stand beside those of the longest form.
+PROVIDED: Json = {
+    "train": [{"name": "tickets", "uri": "pvc://datasets/train.csv", "format": "PromptCompletion"}],
+    "validation": [{"name": "tickets", "uri": "pvc://datasets/validation.csv", "format": "PromptCompletion"}],
+    "test": [{"name": "tickets", "uri": "pvc://datasets/test.csv", "format": "PromptCompletion"}],
+    "split": {"strategy": "Provided"},
+}
+
+
 def changed(manifest: Json, path: str, value: Any) -> Json:
     """A copy with one field set, appended (`spec.gates.+`) or, with REMOVED, taken away: `spec.data.train.0.uri`."""
     found = deepcopy(manifest)
@@ -96,10 +105,24 @@ FULL: dict[str, Json] = {
             "baseModel": {"uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2"},
             "data": {
                 "train": [
-                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl"},
-                    {"name": "general", "uri": "pvc://datasets/2026/general.jsonl.gz"},
+                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl", "format": "Messages"},
+                    {"name": "general", "uri": "hf://datasets/team/general@v1.0/data/train.parquet"},
                 ],
-                "split": {"trainPercent": 90, "validationPercent": 10, "testPercent": 0, "seed": 4294967295},
+                "split": {
+                    "strategy": "Stratified",
+                    "field": "meta.language",
+                    "trainPercent": 90,
+                    "validationPercent": 10,
+                    "testPercent": 0,
+                    "seed": 4294967295,
+                    "minValidationRows": 0,
+                    "minTestRows": 50,
+                },
+                "cleaning": {
+                    "minTokens": 8,
+                    "languages": ["en", "de"],
+                    "nearDuplicates": {"action": "Keep", "similarityPercent": 80},
+                },
                 "rowEnding": "Newline",
             },
             "method": {
@@ -203,3 +226,5 @@ FULL: dict[str, Json] = {
     ),
     "ModelRevision": MINIMAL["ModelRevision"],
 }
+
+OTHERWISE: dict[str, list[Json]] = {"FineTuneJob": [changed(FULL["FineTuneJob"], "spec.data", PROVIDED)]}

@@ -43,7 +43,8 @@ def test_test_rows_are_kept_as_they_came_and_are_in_no_other_part(
     claims: Any, prepared: dict[str, Any], tokenizer: Any
 ) -> None:
     data = claims.path(prepared["output"]["dataUri"])
-    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in claims.path(prepared["output"]["testUri"]).read_text().splitlines()]
+    assert not list(data.rglob("test*"))
     trained = Sequences(data / "train.safetensors")
     texts = {tokenizer.decode(trained[index]["ids"]) for index in range(len(trained))}
     assert len(rows) == 6
@@ -168,3 +169,151 @@ def test_preparing_does_not_import_torch(claims: Any) -> None:
     arguments = ["--config", str(claims.write(config))]
     done = subprocess.run([sys.executable, "-c", script, *arguments], env=claims.environment(), check=False)
     assert done.returncode == 0
+
+
+def _texts(number: int, prefix: str = "") -> list[dict[str, Any]]:
+    """Rows that are nothing like each other."""
+    words = [
+        "pod",
+        "node",
+        "job",
+        "lease",
+        "secret",
+        "ingress",
+        "volume",
+        "claim",
+        "route",
+        "gateway",
+        "probe",
+        "event",
+    ]
+    return [
+        {
+            "input": f"{prefix}{words[n % 12]} {n * n} {words[n * 7 % 12]}?",
+            "output": f"{words[n * 5 % 12]} {n * 31} {words[n * 3 % 12]}.",
+            "at": f"2026-{1 + n % 12:02}-{1 + n % 28:02}",
+            "team": "a" if n % 4 else "b",
+        }
+        for n in range(number)
+    ]
+
+
+def test_every_kind_of_file_gives_the_same_data(claims: Any) -> None:
+    import csv
+
+    import pyarrow
+    import pyarrow.parquet
+
+    rows, digests = _texts(40), set()
+    write_rows(claims.path("pvc://datasets/same.jsonl"), rows)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), claims.path("pvc://datasets/same.parquet"))
+    with claims.path("pvc://datasets/same.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    for number, kind in enumerate(("jsonl", "csv", "parquet")):
+        result = claims.prepare(
+            key=f"3d000{number}",
+            output=f"pvc://artifacts/prepare-same-{kind}",
+            data__train=[{"name": "same", "uri": f"pvc://datasets/same.{kind}"}],
+        )
+        digests.add(result["output"]["dataDigest"])
+        assert result["output"]["rows"]["kept"] == 40
+    assert len(digests) == 1
+
+
+def test_provided_parts_stay_what_they_are_and_training_loses_what_they_share(claims: Any) -> None:
+    rows = _texts(60)
+    for name, part in (("train", rows[:50]), ("validation", rows[40:50]), ("test", rows[45:60])):
+        write_rows(claims.path(f"pvc://datasets/own/{name}.jsonl"), part)
+    files = {
+        f"data__{part}": [{"name": part, "uri": f"pvc://datasets/own/{part}.jsonl"}]
+        for part in ("train", "validation", "test")
+    }
+    result = claims.prepare(
+        key="3d0010", output="pvc://artifacts/prepare-provided", data__split__strategy="Provided", **files
+    )
+    counts = result["output"]["rows"]
+    assert (counts["train"], counts["validation"], counts["test"]) == (40, 5, 15)
+    assert result["output"]["dropped"] == {"Duplicate": 15}
+    report = json.loads(claims.path(result["output"]["reportUri"]).read_text())
+    assert "identical to pvc://datasets/own/test.jsonl:1" in {
+        sample["why"] for sample in report["droppedSamples"]["Duplicate"]
+    }
+
+
+def test_the_newest_rows_are_for_the_test(claims: Any) -> None:
+    rows = [*_texts(40), {"input": "When?", "output": "Never."}]
+    write_rows(claims.path("pvc://datasets/dated.jsonl"), rows)
+    result = claims.prepare(
+        key="3d0011",
+        output="pvc://artifacts/prepare-dated",
+        data__train=[{"name": "dated", "uri": "pvc://datasets/dated.jsonl"}],
+        data__split={**PREPARE["data"]["split"], "strategy": "Temporal", "field": "at"},
+    )
+    kept = [json.loads(line) for line in claims.path(result["output"]["testUri"]).read_text().splitlines()]
+    assert {row["at"] for row in kept} == set(sorted(row["at"] for row in rows[:40])[-4:])
+    assert result["output"]["dropped"] == {"NoTimestamp": 1}
+
+
+def test_cleaning_drops_what_the_wish_says(claims: Any) -> None:
+    rows = _texts(40)
+    odd = [
+        {"input": "Was ist das?", "output": "Die Rechnung wurde leider an die falsche Adresse geschickt."},
+        {"text": "No"},
+        {**rows[0], "output": rows[0]["output"].upper()},
+    ]
+    write_rows(claims.path("pvc://datasets/odd.jsonl"), [*rows, *odd])
+    result = claims.prepare(
+        key="3d0012",
+        output="pvc://artifacts/prepare-odd",
+        data__train=[{"name": "odd", "uri": "pvc://datasets/odd.jsonl"}],
+        maxSequenceLength=128,
+        data__cleaning={
+            "minTokens": 6,
+            "languages": ["en"],
+            "nearDuplicates": {"action": "Drop", "similarityPercent": 90},
+        },
+    )
+    assert result["output"]["dropped"] == {"NearDuplicate": 1, "TooShort": 1, "WrongLanguage": 1}
+
+
+def test_too_small_a_part_is_refused_before_anything_is_written(claims: Any) -> None:
+    few = {"data.split.minTestRows": 7, "key": "3d0013", "output": "pvc://artifacts/prepare-small"}
+    result = claims.run(changed(PREPARE, few), expect=65)
+    assert result["reason"] == "TooFewRows"
+    assert "data.split.minTestRows to 6" in result["advice"]
+    assert not (claims.path("pvc://artifacts/prepare-small") / "data").exists()
+
+
+def test_a_data_set_of_the_hub_is_read_from_its_cache_without_a_network(claims: Any, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    hub = tmp_path / "hub" / "datasets--team--tickets"
+    write_rows(hub / "snapshots" / commit / "data" / "train.jsonl", _texts(40))
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text(commit)
+    for number, address in enumerate(("hf://datasets/team/tickets", f"hf://datasets/team/tickets@{commit}")):
+        changes = {
+            "key": f"3d002{number}",
+            "output": f"pvc://artifacts/prepare-hub-{number}",
+            "data.train": [{"name": "tickets", "uri": f"{address}/data/train.jsonl"}],
+        }
+        assert _with_hub(claims, tmp_path, changes, expect=0)["output"]["rows"]["kept"] == 40
+    away = {
+        "data.train": [{"name": "tickets", "uri": "hf://datasets/team/other/train.jsonl"}],
+        "output": "pvc://artifacts/prepare-hub-away",
+    }
+    refused = _with_hub(claims, tmp_path, away, expect=65)
+    assert refused["reason"] == "DatasetUnreachable"
+    assert "pvc://" in refused["advice"]
+
+
+def _with_hub(claims: Any, home: Path, changes: dict[str, Any], expect: int) -> dict[str, Any]:
+    """Prepare in a process that has not read the hub's settings yet, as a pod's."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "serin_trainer", "--config", str(claims.write(changed(PREPARE, changes)))]
+    environment = {**claims.environment(), "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return claims.answer(done.returncode, expect, done.stdout + done.stderr)

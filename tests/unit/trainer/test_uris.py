@@ -67,3 +67,18 @@ def test_a_model_is_a_folder_with_a_config(root: Path) -> None:
 def test_a_wrong_hub_name_is_refused_before_any_network(uri: str) -> None:
     with pytest.raises(ConfigError):
         model_directory(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["hf://a/b/c.jsonl", "hf://datasets/a/b", "hf://datasets/a/b@/c.jsonl", "hf://datasets/a/b/../c.jsonl", "s3://a/b"],
+)
+def test_a_wrong_hub_file_is_refused_before_any_network(root: Path, uri: str) -> None:
+    with pytest.raises(ConfigError):
+        data_file(uri)
+
+
+def test_the_field_that_names_a_missing_file_is_told(root: Path) -> None:
+    with pytest.raises(DataError) as refusal:
+        data_file("pvc://datasets/x.jsonl", "data.test")
+    assert "data.test" in refusal.value.advice

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from pydantic.alias_generators import to_camel
 
 from .errors import ConfigError
+from .rows import Format
 
 
 def _finite(text: str) -> str:
@@ -25,6 +26,7 @@ def _finite(text: str) -> str:
 
 Decimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"), AfterValidator(_finite)]
 Uri = Annotated[str, Field(pattern=r"^(pvc|hf)://\S+$", max_length=512)]
+DataUri = Annotated[str, Field(pattern=r"^(pvc|hf)://\S+$", max_length=512)]
 PvcUri = Annotated[str, Field(pattern=r"^pvc://\S+$", max_length=512)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$")]
@@ -51,16 +53,21 @@ class BaseModelVersion(Wish):
     digest: Digest
 
 
-class TrainSource(Wish):
+class DataSource(Wish):
     name: str = Field(min_length=1)
-    uri: PvcUri
+    uri: DataUri
+    format: Format | None = None
 
 
 class Split(Wish):
+    strategy: Literal["Random", "Stratified", "Temporal", "Provided"]
+    field: str | None = None
     train_percent: Percent
     validation_percent: Percent
     test_percent: Percent
     seed: int = Field(ge=0)
+    min_validation_rows: int = Field(ge=0)
+    min_test_rows: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _adds_up(self) -> Split:
@@ -69,13 +76,35 @@ class Split(Wish):
             raise ValueError(f"trainPercent, validationPercent and testPercent add up to {total}, not 100")
         if self.train_percent == 0:
             raise ValueError("trainPercent is 0: nothing is left to train on")
+        if (self.strategy in ("Stratified", "Temporal")) != (self.field is not None):
+            raise ValueError("field is set when, and only when, strategy is Stratified or Temporal")
         return self
 
 
+class NearDuplicates(Wish):
+    action: Literal["Drop", "Keep"]
+    similarity_percent: int = Field(ge=70, le=100)
+
+
+class Cleaning(Wish):
+    min_tokens: int = Field(ge=1)
+    languages: list[str]
+    near_duplicates: NearDuplicates
+
+
 class Data(Wish):
-    train: list[TrainSource] = Field(min_length=1)
+    train: list[DataSource] = Field(min_length=1)
+    validation: list[DataSource]
+    test: list[DataSource]
     split: Split
+    cleaning: Cleaning
     row_ending: Literal["EndOfSequence", "Newline"]
+
+    @model_validator(mode="after")
+    def _parts_are_provided(self) -> Data:
+        if (self.split.strategy == "Provided") != bool(self.validation or self.test):
+            raise ValueError("validation or test are given when, and only when, split.strategy is Provided")
+        return self
 
 
 class LoRA(Wish):

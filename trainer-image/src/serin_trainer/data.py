@@ -1,6 +1,6 @@
 """Prepared data on disk: token sequences laid end to end in safetensors, which is read by mapping and never unpickled.
 
-Prepare writes them and Train reads them; the test rows lie beside as `test.jsonl` and are not read here.
+Prepare writes them and Train reads them. The test rows lie in another folder, which training is never given.
 """
 
 from __future__ import annotations

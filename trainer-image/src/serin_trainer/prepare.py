@@ -7,74 +7,139 @@ stops here, with the file and the line.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import manifest
-from .config import PrepareConfig
+from .cleaning import Cleaning
+from .config import Data, DataSource, PrepareConfig, Split
 from .data import TEST, TRAIN, VALIDATION, write_sequences
+from .duplicates import Deduplicator
+from .errors import DataError
 from .files import empty_directory, write_atomically
+from .language import LanguageCheck
+from .reading import Source, read_source
 from .result import PrepareOutput, Result, RowCounts, TokenCounts, succeeded
-from .rows import Cleaning, Refusal, Row, read_sources
-from .split import split_indices
+from .rows import Refusal, Row
+from .split import check_minimums, check_timestamp, split_rows
 from .tokens import Encoder, Sequence, load_tokenizer
 from .uris import data_file, model_directory, pvc_path
 
+Part = Literal["train", "validation", "test"]
+Encoded = tuple[Row, Sequence]
+
+
+@dataclass
+class Prepared:
+    """The rows that are kept, as sequences, by part."""
+
+    train: list[Encoded]
+    validation: list[Encoded]
+    test: list[Encoded]
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.validation) + len(self.test)
+
 
 def prepare(config: PrepareConfig) -> Result:
-    sources = [(source.name, source.uri, data_file(source.uri)) for source in config.data.train]
+    wanted = config.data
+    sources = {part: _located(part, given) for part, given in _files(wanted).items()}
     base = model_directory(config.base_model.uri)
-    rows, cleaning = read_sources(sources)
-    encoder = Encoder(load_tokenizer(base), config.data.row_ending, config.max_sequence_length)
-    kept = _encode(rows, encoder, cleaning)
-    split = config.data.split
-    parts = split_indices(len(kept), (split.train_percent, split.validation_percent, split.test_percent), split.seed)
+    cleaning = Cleaning()
+    encoder = Encoder(load_tokenizer(base), wanted.row_ending, config.max_sequence_length)
+    parts = _parts(_clean(sources, config, cleaning, encoder), wanted.split)
+    check_minimums(len(parts.validation), len(parts.test), len(parts), wanted.split)
     output = pvc_path(config.output)
     empty_directory(output)
-    lengths = _write(output / "data", kept, parts, encoder, running=config.data.row_ending == "Newline")
+    lengths = _write(output, parts, encoder, running=wanted.row_ending == "Newline")
     counts = RowCounts(
-        read=cleaning.read, kept=len(kept), train=len(parts[0]), validation=len(parts[1]), test=len(parts[2])
+        read=cleaning.read,
+        kept=len(parts),
+        train=len(parts.train),
+        validation=len(parts.validation),
+        test=len(parts.test),
     )
     result = PrepareOutput(
         data_uri=f"{config.output}/data",
         data_digest=manifest.digest_of(output / "data"),
+        test_uri=f"{config.output}/test/{TEST}",
         base_model_digest=manifest.digest_of(base),
         rows=counts,
         dropped=dict(sorted(cleaning.dropped.items())),
-        tokens=_token_counts(lengths, [len(sequence) for _row, sequence in kept]),
+        tokens=_token_counts(lengths, [len(sequence) for part in vars(parts).values() for _row, sequence in part]),
         report_uri=f"{config.output}/report.json",
     )
     _write_report(output / "report.json", config, result, cleaning)
     return succeeded("Prepare", config.key, _sentence(counts, result.dropped), result)
 
 
-def _encode(rows: list[Row], encoder: Encoder, cleaning: Cleaning) -> list[tuple[Row, Sequence]]:
-    kept: list[tuple[Row, Sequence]] = []
-    for row in rows:
-        try:
-            kept.append((row, encoder.encode(row)))
-        except Refusal as refusal:
-            cleaning.drop(refusal.reason, row.place, refusal.why)
+def _files(data: Data) -> dict[Part, list[DataSource]]:
+    """In the order of reading: what is in the test or validation part already is a duplicate in training."""
+    return {"test": data.test, "validation": data.validation, "train": data.train}
+
+
+def _located(part: Part, given: list[DataSource]) -> list[Source]:
+    return [Source(one.name, one.uri, data_file(one.uri, f"data.{part}"), one.format) for one in given]
+
+
+def _clean(
+    sources: dict[Part, list[Source]], config: PrepareConfig, cleaning: Cleaning, encoder: Encoder
+) -> dict[Part, list[Encoded]]:
+    """The rows of each part's files that pass every check, as sequences."""
+    wish = config.data.cleaning
+    languages = LanguageCheck(wish.languages)
+    duplicates = Deduplicator(wish.near_duplicates.action == "Drop", wish.near_duplicates.similarity_percent)
+
+    def check(row: Row) -> Sequence:
+        if config.data.split.strategy == "Temporal":
+            check_timestamp(row, config.data.split.field or "")
+        languages.check(row)
+        sequence = encoder.encode(row)
+        if len(sequence) < wish.min_tokens:
+            raise Refusal("TooShort", f"{len(sequence)} tokens, at least {wish.min_tokens} are asked for")
+        duplicates.check(row)
+        return sequence
+
+    kept: dict[Part, list[Encoded]] = {}
+    for part, files in sources.items():
+        kept[part] = []
+        for row in (row for source in files for row in read_source(source, cleaning)):
+            try:
+                kept[part].append((row, check(row)))
+            except Refusal as refusal:
+                cleaning.refuse(row, refusal)
     return kept
 
 
-def _write(
-    directory: Path,
-    kept: list[tuple[Row, Sequence]],
-    parts: tuple[list[int], list[int], list[int]],
-    encoder: Encoder,
-    running: bool,
-) -> list[int]:
-    """Writes the three parts; returns the lengths of the training sequences."""
-    directory.mkdir()
-    train, validation, test = parts
-    for name, indices in ((TRAIN, train), (VALIDATION, validation)):
-        sequences = [kept[index][1] for index in indices]
-        written = write_sequences(directory / name, encoder.pack(sequences) if running else sequences)
+def _parts(kept: dict[Part, list[Encoded]], split: Split) -> Prepared:
+    if split.strategy == "Provided":
+        if not kept["train"]:
+            raise DataError(
+                "TooFewRows",
+                "no row of data.train is left after cleaning",
+                "rows that are in data.validation or data.test as well are left out; the report says which",
+            )
+        return Prepared(**kept)
+    rows = kept["train"]
+    parts = split_rows([row for row, _sequence in rows], split)
+    return Prepared(*([rows[index] for index in part] for part in (parts.train, parts.validation, parts.test)))
+
+
+def _write(output: Path, parts: Prepared, encoder: Encoder, running: bool) -> list[int]:
+    """Writes the three parts; returns the lengths of the training sequences.
+
+    The test rows lie outside the folder that training gets: it cannot see them by mistake.
+    """
+    (output / "data").mkdir()
+    lengths: list[int] = []
+    for name, rows in ((TRAIN, parts.train), (VALIDATION, parts.validation)):
+        sequences = [sequence for _row, sequence in rows]
+        written = write_sequences(output / "data" / name, encoder.pack(sequences) if running else sequences)
         if name == TRAIN:
             lengths = written
-    lines = [json.dumps(kept[index][0].document, ensure_ascii=False) + "\n" for index in test]
-    write_atomically(directory / TEST, "".join(lines).encode())
+    lines = [json.dumps(row.document, ensure_ascii=False, default=str) + "\n" for row, _sequence in parts.test]
+    write_atomically(output / "test" / TEST, "".join(lines).encode())
     return lengths
 
 
@@ -93,7 +158,7 @@ def _write_report(path: Path, config: PrepareConfig, output: PrepareOutput, clea
     document: dict[str, Any] = {
         "config": config.model_dump(by_alias=True, mode="json"),
         "output": output.model_dump(by_alias=True, mode="json"),
-        "shapes": dict(sorted(cleaning.shapes.items())),
+        "formats": dict(sorted(cleaning.formats.items())),
         "droppedSamples": cleaning.samples,
     }
     write_atomically(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())

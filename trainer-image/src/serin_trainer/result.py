@@ -46,6 +46,7 @@ class TokenCounts(Document):
 class PrepareOutput(Document):
     data_uri: str
     data_digest: str
+    test_uri: str
     base_model_digest: str
     rows: RowCounts
     dropped: dict[str, int]

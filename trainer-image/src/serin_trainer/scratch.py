@@ -42,10 +42,7 @@ def corpus_texts(path: Path) -> Iterator[str]:
     """What the rows of a JSONL file say, whatever their shape."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         row = parse(line, f"{path}:{number}")
-        if row.shape == "messages":
-            yield from (message["content"] for message in row.document["messages"])
-        else:
-            yield from (row.document[name] for name in row.shape.split("/"))
+        yield from filter(None, (row.asked(), row.answered()))
 
 
 def write_tokenizer(out: Path, texts: list[str], vocabulary: int, max_positions: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import ConfigError, DataError
@@ -23,6 +25,9 @@ MODEL_FILES = [
 ]
 
 _PVC = re.compile(r"^pvc://(?P<claim>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(?P<path>/\S*)?$")
+_HUB_DATA = re.compile(
+    r"^hf://datasets/(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?/(?P<path>[\w.@+=-]+(/[\w.@+=-]+)*)$"
+)
 _HUB = re.compile(r"^hf://(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?$")
 
 
@@ -38,15 +43,17 @@ def pvc_path(uri: str) -> Path:
     return root.joinpath(match["claim"], *parts)
 
 
-def data_file(uri: str) -> Path:
-    """The file of a data set."""
+def data_file(uri: str, field: str = "data.train") -> Path:
+    """The file of a data set, fetched first when it lies on a hub; `field` is where the wish names it."""
+    if uri.startswith("hf://"):
+        return _data_from_hub(uri, field)
     path = pvc_path(uri)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise DataError(
             "DatasetNotFound",
             f"{uri} {what}",
-            "put the file there or correct data.train; it is looked for again by itself",
+            f"put the file there or correct {field}; it is looked for again by itself",
         )
     return path
 
@@ -71,29 +78,58 @@ def _from_hub(uri: str) -> Path:
     if match is None:
         raise ConfigError("InvalidConfig", f"{uri} is not of the form hf://<org>/<name>[@<revision>]")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    try:
+    with _hub_errors("Model", match["name"], match["revision"], "baseModel.uri"):
         return Path(snapshot_download(match["name"], revision=match["revision"], allow_patterns=MODEL_FILES))
+
+
+def _data_from_hub(uri: str, field: str) -> Path:
+    match = _HUB_DATA.match(uri)
+    if match is None or ".." in match["path"].split("/"):
+        raise ConfigError("InvalidConfig", f"{uri} is not of the form hf://datasets/<org>/<name>[@<revision>]/<path>")
+    from huggingface_hub import hf_hub_download
+
+    with _hub_errors("Dataset", match["name"], match["revision"], field):
+        return Path(hf_hub_download(match["name"], match["path"], repo_type="dataset", revision=match["revision"]))
+
+
+@contextmanager
+def _hub_errors(kind: str, name: str, revision: str | None, field: str) -> Iterator[None]:
+    """Says what the hub's answers mean for the person who wrote the address."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    what = "model" if kind == "Model" else "data set"
+    try:
+        yield
     except GatedRepoError as error:
         raise DataError(
-            "ModelNotFound",
-            f"the model {match['name']} is gated and this cluster has no access to it",
-            "accept its terms with the account of the cluster's token, or use another model",
+            f"{kind}NotFound",
+            f"the {what} {name} is gated and this cluster has no access to it",
+            f"accept its terms with the account of the cluster's token, or use another {what}",
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise DataError(
-            "ModelNotFound",
-            f"the hub knows no model {match['name']} at revision {match['revision'] or 'main'}",
-            "correct baseModel.uri; a private model needs a token",
+            f"{kind}NotFound",
+            f"the hub knows no {what} {name} at revision {revision or 'main'}",
+            f"correct {field}; a private {what} needs a token",
         ) from error
     except Exception as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise DataError(
+                f"{kind}NotFound", f"the {what} {name} has no such file ({_first_line(error)})", f"correct {field}"
+            ) from error
         # Whatever else happens on the way (no DNS, refused, timed out, 5xx) is the network's: the cause is named by
         # its type.
         raise DataError(
-            "ModelUnreachable",
-            f"the model {match['name']} could not be fetched from the hub ({_first_line(error)})",
-            "check that pods can reach the hub (network policy, proxy), or copy the model to a claim and use pvc://",
+            f"{kind}Unreachable",
+            f"the {what} {name} could not be fetched from the hub ({_first_line(error)})",
+            f"check that pods can reach the hub (network policy, proxy), or copy the {what} to a claim and use pvc://",
         ) from error
 
 

@@ -110,6 +110,27 @@ DatasetUri = Annotated[
     ),
 ]
 
+_ROWS_FILE = "[.](jsonl|jsonl[.]gz|csv|parquet)$"
+
+DataUri = Annotated[
+    str,
+    Field(
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"(self.matches('^pvc://{_CLAIM}(/[A-Za-z0-9._@+=-]+)+$')"
+                    " || self.matches('^hf://datasets/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._-]+)?"
+                    "(/[A-Za-z0-9._@+=-]+)+$'))"
+                    f" && !self.contains('/../') && self.matches('{_ROWS_FILE}')",
+                    "uri must be pvc://<claim>/<path> or hf://datasets/<organisation>/<name>[@<revision>]/<path> of a"
+                    " .jsonl, .jsonl.gz, .csv or .parquet file, without '..'",
+                )
+            ]
+        ),
+    ),
+]
+
 Hostname = Annotated[
     str,
     Field(

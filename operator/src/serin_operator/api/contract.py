@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from serin_operator.api.v1alpha1 import (
+    Cleaning,
     ComparedTo,
     Dataset,
     DataSource,
@@ -49,7 +50,10 @@ class _Config(_Contract):
 
 class PrepareData(_Contract):
     train: tuple[DataSource, ...]
+    validation: tuple[DataSource, ...]
+    test: tuple[DataSource, ...]
     split: Split
+    cleaning: Cleaning
     row_ending: RowEnding
 
 
@@ -160,6 +164,7 @@ def parse_result(text: str) -> StageResult | None:
 class PrepareOutput(_Contract):
     data_uri: str
     data_digest: str
+    test_uri: str = ""
     base_model_digest: str
     rows: dict[str, int] = Field(default_factory=dict)
     dropped: dict[str, int] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from pydantic import Field
 from serin_operator.api.base import (
     ApiModel,
     DatasetUri,
+    DataUri,
     Hostname,
     ModelUri,
     Name,
@@ -119,27 +120,64 @@ class ModelSource(ApiModel):
     uri: ModelUri
 
 
+class RowFormat(StrEnum):
+    """What a row looks like. Each row is recognised by its fields where the format is not named."""
+
+    MESSAGES = "Messages"
+    PROMPT_COMPLETION = "PromptCompletion"
+    INPUT_OUTPUT = "InputOutput"
+    INSTRUCTION = "Instruction"
+    TEXT = "Text"
+
+
 class DataSource(ApiModel):
-    """A JSON Lines file (.jsonl or .jsonl.gz) of messages, prompt/completion, input/output or text rows."""
+    """A file of rows: JSON Lines (.jsonl, .jsonl.gz), CSV or Parquet."""
 
     name: Name
-    uri: DatasetUri
+    uri: DataUri
+    format: RowFormat | None = None
+
+
+class SplitStrategy(StrEnum):
+    """Random; Stratified: the same shares of every value of a field; Temporal: the newest rows are for the test;
+    Provided: the parts come as files of their own."""
+
+    RANDOM = "Random"
+    STRATIFIED = "Stratified"
+    TEMPORAL = "Temporal"
+    PROVIDED = "Provided"
 
 
 class Split(ApiModel):
-    """How rows are divided, at random, with a seed. The test part is never seen by training."""
+    """How rows are divided. The test part is never seen by training, nor by anything that stops or chooses it.
+
+    A part of 0 percent is left out; one that is asked for and would have fewer rows than its minimum is an error.
+    """
 
     model_config = rules(
         rule(
             "self.trainPercent + self.validationPercent + self.testPercent == 100",
             "trainPercent, validationPercent and testPercent must add up to 100",
-        )
+        ),
+        rule(
+            "has(self.field) == (self.strategy == 'Stratified' || self.strategy == 'Temporal')",
+            "field names the rows' field that Stratified and Temporal go by: they need it, the other strategies do not",
+        ),
+        rule(
+            "self.strategy != 'Provided' || (self.trainPercent == 80 && self.validationPercent == 10"
+            " && self.testPercent == 10)",
+            "with strategy Provided the files are the parts: leave the percentages out",
+        ),
     )
 
+    strategy: SplitStrategy = SplitStrategy.RANDOM
+    field: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     train_percent: Annotated[int, Field(ge=1, le=100)] = 80
     validation_percent: Annotated[int, Field(ge=0, le=99)] = 10
     test_percent: Annotated[int, Field(ge=0, le=99)] = 10
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 7
+    min_validation_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    min_test_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 100
 
 
 class RowEnding(StrEnum):
@@ -149,12 +187,49 @@ class RowEnding(StrEnum):
     NEWLINE = "Newline"
 
 
+class NearDuplicatesAction(StrEnum):
+    DROP = "Drop"
+    KEEP = "Keep"
+
+
+class NearDuplicates(ApiModel):
+    """Rows whose question and whose answer are both nearly those of an earlier row (Jaccard similarity of 5-grams)."""
+
+    action: NearDuplicatesAction = NearDuplicatesAction.DROP
+    similarity_percent: Annotated[int, Field(ge=70, le=100)] = 90
+
+
+class Cleaning(ApiModel):
+    """Which rows are left out. Unparsable, empty, incomplete and identical ones always are."""
+
+    min_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1
+    languages: Annotated[
+        list[Annotated[str, Field(min_length=2, max_length=3, pattern="^[a-z]+$")]],
+        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = []
+    near_duplicates: NearDuplicates = NearDuplicates()
+
+
 class Data(ApiModel):
     """What to learn from."""
 
+    model_config = rules(
+        rule(
+            "(self.split.strategy == 'Provided') == (size(self.validation) > 0 || size(self.test) > 0)",
+            "validation and test are the files of split.strategy Provided, which needs at least one of them",
+        ),
+    )
+
     train: Annotated[list[DataSource], list_map("name", 32), Field(min_length=1)]
+    validation: Annotated[list[DataSource], list_map("name", 32)] = []
+    test: Annotated[list[DataSource], list_map("name", 32)] = []
     split: Split = Split()
+    cleaning: Cleaning = Cleaning()
     row_ending: RowEnding = RowEnding.END_OF_SEQUENCE
+
+    def sources(self) -> list[DataSource]:
+        """Every file that Prepare reads, of all parts."""
+        return [*self.train, *self.validation, *self.test]
 
 
 class MethodType(StrEnum):

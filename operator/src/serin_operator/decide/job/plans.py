@@ -19,7 +19,7 @@ from serin_operator.api.contract import (
     TrainDistribution,
     WantedComparison,
 )
-from serin_operator.api.v1alpha1 import EvalGate, Lora, Method, MethodType, StageName
+from serin_operator.api.v1alpha1 import Data, EvalGate, Lora, Method, MethodType, StageName
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan
 from serin_operator.decide.keys import key_of, model_key, prepare_key, train_key
@@ -48,11 +48,22 @@ def prepare_plan(s: JobSnapshot) -> Plan:
     config = PrepareConfig(
         **_common(s, StageName.PREPARE, key),
         base_model=Model(uri=spec.base_model.uri),
-        data=PrepareData(train=tuple(spec.data.train), split=spec.data.split, row_ending=spec.data.row_ending),
+        data=_prepare_data(spec.data),
         max_sequence_length=spec.hyperparameters.max_sequence_length,
     )
-    reads = (spec.base_model.uri, *(source.uri for source in spec.data.train))
+    reads = (spec.base_model.uri, *(source.uri for source in spec.data.sources()))
     return _plan(s, StageName.PREPARE, key, config.dump(), reads)
+
+
+def _prepare_data(data: Data) -> PrepareData:
+    return PrepareData(
+        train=tuple(data.train),
+        validation=tuple(data.validation),
+        test=tuple(data.test),
+        split=data.split,
+        cleaning=data.cleaning,
+        row_ending=data.row_ending,
+    )
 
 
 def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:

@@ -18,7 +18,8 @@ class Missing:
 def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dict[str, str]:
     """Claims by name, each with the field that names it first."""
     named = [("spec.baseModel.uri", spec.base_model.uri)]
-    named += [(f"spec.data.train[{source.name}].uri", source.uri) for source in spec.data.train]
+    parts = (("train", spec.data.train), ("validation", spec.data.validation), ("test", spec.data.test))
+    named += [(f"spec.data.{part}[{source.name}].uri", source.uri) for part, files in parts for source in files]
     named += [("spec.artifacts.uri", spec.artifacts.uri)]
     named += [("a gate's suite", uri) for uri in gate_uris]
     found: dict[str, str] = {}
