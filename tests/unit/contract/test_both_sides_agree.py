@@ -127,3 +127,19 @@ def test_a_result_is_read_as_the_images_write_it() -> None:
 @pytest.mark.parametrize("text", ["", "Traceback …", "[]", "{}", '{"stage": "Prepare"}', "null", "1"])
 def test_a_log_tail_is_no_result(text: str) -> None:
     assert parse_result(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(
+            '{"stage": "Train", "key": "k", "outcome": "Succeeded", "reason": "r", "message": "m", "output": {"x": NaN}}',
+            id="a number that no status can hold",
+        ),
+        pytest.param("[" * 4096, id="deeper than the reader goes"),
+        pytest.param("", id="nothing"),
+        pytest.param("null", id="no object"),
+    ],
+)
+def test_what_is_no_result_is_none(text: str) -> None:
+    assert parse_result(text) is None

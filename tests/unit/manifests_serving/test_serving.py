@@ -126,6 +126,13 @@ def test_the_same_wish_has_the_same_fingerprint_and_another_has_another() -> Non
         pytest.param(Resources(limits={"cpu": "500m"}), 1, id="at least one"),
         pytest.param(Resources(limits={"cpu": "0.5"}), 1, id="half a core"),
         pytest.param(Resources(requests={"cpu": "3"}), 3, id="the request when there is no limit"),
+        pytest.param(Resources(limits={"cpu": "1k"}), 1000, id="a thousand"),
+        pytest.param(Resources(limits={"cpu": "2Ki"}), 1024, id="more than any machine has"),
+        pytest.param(Resources(limits={"cpu": "9e99"}), 1024, id="a number of a hundred digits"),
+        pytest.param(Resources(limits={"cpu": "3e0"}), 3, id="an exponent"),
+        pytest.param(Resources(limits={"cpu": "500000u"}), 1, id="millionths"),
+        pytest.param(Resources(limits={"cpu": "-4"}), 1, id="less than nothing, which the apiserver refuses"),
+        pytest.param(Resources(limits={"cpu": "NaN"}), 1, id="no number"),
         pytest.param(Resources(limits={"memory": "1Gi"}, requests={"cpu": "3"}), 3, id="a limit of something else"),
     ],
 )

@@ -1,5 +1,9 @@
 """Progress as rank 0 tells it."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
 import pytest
 from serin_operator.http import httpx
 from serin_operator.observe.training import parse, progress
@@ -37,3 +41,50 @@ async def test_a_pod_that_does_not_answer_has_no_progress(answer: httpx.Response
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answers)) as client:
         assert await progress(client, "10.0.0.1") is None
+
+
+class Endless(httpx.AsyncByteStream):
+    """A pod that talks for ever: `pause` seconds between two pieces."""
+
+    def __init__(self, piece: bytes, pause: float) -> None:
+        self._piece, self._pause = piece, pause
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield self._piece
+            await asyncio.sleep(self._pause)
+
+
+@pytest.mark.parametrize(
+    ("piece", "pause"),
+    [pytest.param(b"#" * 8192, 0, id="much"), pytest.param(b"# slow\n", 0.1, id="slowly")],
+)
+async def test_a_pod_that_talks_for_ever_keeps_nobody(piece: bytes, pause: float) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless(piece, pause)))
+    async with httpx.AsyncClient(transport=transport) as client:
+        began = time.monotonic()
+        assert await progress(client, "10.0.0.1") is None
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\xff\xfe", b"serin_train_step{ 5", b"serin_train_total_steps +Inf\n", b"serin_train_total_steps NaN\n",
+     b"serin_train_total_steps 1e300\n", b"serin_train_total_steps -4\n"],
+)  # fmt: skip
+async def test_what_is_no_progress_is_none(body: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert await progress(client, "10.0.0.1") is None
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    asked: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(302, headers={"Location": "http://169.254.169.254/latest/meta-data"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answers), follow_redirects=True) as client:
+        assert await progress(client, "10.0.0.1") is None
+    assert len(asked) == 1

@@ -151,7 +151,7 @@ def _event(event: Event, regarding: Json, instance: str, now: datetime) -> Json:
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{regarding['name'][:40]}.{sha256(text.encode()).hexdigest()[:12]}",
+            "name": f"{regarding['name'][:40].rstrip('-.')}.{sha256(text.encode()).hexdigest()[:12]}",
             "namespace": regarding["namespace"],
         },
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

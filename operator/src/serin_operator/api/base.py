@@ -79,6 +79,34 @@ Name = Annotated[
     ),
 ]
 
+ModuleName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$')",
+                    "a module's name has letters, digits, dots, dashes and underscores, such as q_proj or attn.c_attn",
+                )
+            ]
+        ),
+    ),
+]
+
+# A digest, a key or a uid: written by the operator, put into names, labels and queries.
+Word = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=field_rules(
+            [rule("self.matches('^[A-Za-z0-9:._-]+$')", "it must have letters, digits, colons, dots and dashes only")]
+        ),
+    ),
+]
+
 PvcUri = Annotated[
     str,
     Field(
@@ -88,6 +116,22 @@ PvcUri = Annotated[
                 rule(
                     f"self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..')",
                     "uri must be pvc://<claim>/<path> (a PersistentVolumeClaim of the same namespace), without '..'",
+                )
+            ]
+        ),
+    ),
+]
+
+# What the operator itself made of a PvcUri: namespace, job and stage come behind it.
+MadeUri = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..')",
+                    "uri must be pvc://<claim>/<path>, without '..'",
                 )
             ]
         ),

@@ -6,7 +6,7 @@ The images own theirs; `tests/golden/contract` holds the schemas that both must 
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from serin_operator.api.v1alpha1 import (
@@ -156,9 +156,14 @@ class StageResult(_Contract):
 def parse_result(text: str) -> StageResult | None:
     """The result in a termination message; None when it holds something else (a log tail, say)."""
     try:
-        return StageResult.model_validate(json.loads(text))
-    except (ValueError, ValidationError):
+        return StageResult.model_validate(json.loads(text, parse_constant=_not_json))
+    except (ValueError, RecursionError):
         return None
+
+
+def _not_json(word: str) -> None:
+    """NaN and Infinity: Python reads them, the apiserver would not take a status that holds them."""
+    raise ValueError(f"{word} is not JSON")
 
 
 class PrepareOutput(_Contract):

@@ -14,9 +14,12 @@ from serin_operator.api.base import (
     DatasetUri,
     DataUri,
     Hostname,
+    MadeUri,
     ModelUri,
+    ModuleName,
     Name,
     PvcUri,
+    Word,
     decimal,
     field_rules,
     list_map,
@@ -97,7 +100,11 @@ Quantities = Annotated[
                 rule(
                     "self.all(k, type(self[k]) == int || isQuantity(self[k]))",
                     "each value must be a quantity, such as cpu: 500m, memory: 2Gi or nvidia.com/gpu: 1",
-                )
+                ),
+                rule(
+                    "self.all(k, k.matches('^([a-z0-9.-]{1,63}/)?[A-Za-z0-9._-]{1,63}$'))",
+                    "each key must be a resource's name, such as cpu, memory or nvidia.com/gpu",
+                ),
             ]
         ),
     ),
@@ -243,7 +250,7 @@ class Lora(ApiModel):
     rank: Annotated[int, Field(ge=1, le=512)] = 16
     alpha: Annotated[int, Field(ge=1, le=1024)] = 32
     target_modules: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=128)]],
+        list[ModuleName],
         Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = ["q_proj", "v_proj"]
     dropout: Dropout = "0.0"
@@ -795,26 +802,26 @@ class ModelService(ApiModel):
 class JobRef(ApiModel):
     """The job that made a revision; it may be gone."""
 
-    name: str
-    uid: str
+    name: Name
+    uid: Word
 
 
 class ModelArtifact(ApiModel):
     """Where the model lies and what it is: the digest of its manifest."""
 
-    uri: str
-    digest: str
+    uri: MadeUri
+    digest: Word
 
 
 class Lineage(ApiModel):
     """What went into the model."""
 
-    base_model_uri: str
-    base_model_digest: str
-    data_digest: str
-    prepare_key: str
-    train_key: str
-    model_key: str
+    base_model_uri: ModelUri
+    base_model_digest: Word
+    data_digest: Word
+    prepare_key: Word
+    train_key: Word
+    model_key: Word
 
 
 class ModelRevisionSpec(ApiModel):

@@ -6,7 +6,6 @@ Promotion and rollback never touch these: they move weights between Services. No
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from serin_operator.api.contract import JobName, ServeConfig, ServedModel
 from serin_operator.api.v1alpha1 import API_VERSION, ModelRevision, ModelService, Resources
 from serin_operator.manifests import names, pods
+from serin_operator.manifests.quantities import whole_cores
 from serin_operator.manifests.volumes import claim_volumes
 
 PORT = 8000
@@ -186,13 +186,8 @@ def threads(resources: Resources) -> int:
     """Whole cores of the limit, else of the request, at least one: more threads than cores only wait for each other."""
     for given in (resources.limits, resources.requests):
         if given and (cpu := given.get("cpu")) is not None:
-            return max(1, int(_cores(str(cpu)).to_integral_value(ROUND_FLOOR)))
+            return whole_cores(cpu)
     return 1
-
-
-def _cores(quantity: str) -> Decimal:
-    """A Kubernetes quantity of CPU: `2`, `0.5`, `1500m`."""
-    return Decimal(quantity[:-1]) / 1000 if quantity.endswith("m") else Decimal(quantity)
 
 
 def _fingerprinted(manifest: dict[str, Any]) -> dict[str, Any]:

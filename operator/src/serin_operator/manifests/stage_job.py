@@ -12,6 +12,7 @@ from typing import Any
 
 from serin_operator.api.v1alpha1 import API_VERSION, FineTuneJob, Resources, StageName
 from serin_operator.manifests import names, pods
+from serin_operator.manifests.quantities import whole_cores
 from serin_operator.manifests.volumes import claim_volumes
 
 METRICS_PORT = 9400
@@ -181,5 +182,4 @@ def _thread_env(wish: StageJob) -> list[dict[str, str]]:
 def _cores(resources: Resources | None) -> int:
     """Whole cores that a pod may use; 1 when its resources do not say."""
     given = (resources.limits or resources.requests or {}) if resources is not None else {}
-    cpu = str(given.get("cpu", "1"))
-    return int(cpu[:-1]) // 1000 if cpu.endswith("m") else int(float(cpu))
+    return whole_cores(given.get("cpu", 1))

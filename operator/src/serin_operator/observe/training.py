@@ -1,4 +1,11 @@
-"""Progress of a running training, asked of rank 0's own metrics. Best effort: no answer, no progress."""
+"""Progress of a running training, asked of rank 0's own metrics. Best effort: no answer, no progress.
+
+What answers may be anybody's pod: it is given a second and a few kilobytes, and whatever it says is either a number that
+fits or nothing.
+"""
+
+import asyncio
+import math
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -7,17 +14,32 @@ from serin_operator.http import httpx
 from serin_operator.manifests.stage_job import METRICS_PORT
 
 TIMEOUT_SECONDS = 1.0
+MAX_ANSWER_BYTES = 64 * 1024
+_MOST = 10**12  # of anything that is counted; the store's integers end later
 _PREFIX = "serin_train_"
 
 
 async def progress(client: httpx.AsyncClient, address: str) -> Progress | None:
     """What the pod at this IP says of itself; None when it does not answer (it may be starting, or be unreachable)."""
     try:
-        answer = await client.get(f"http://{address}:{METRICS_PORT}/metrics", timeout=TIMEOUT_SECONDS)
-        answer.raise_for_status()
-    except httpx.HTTPError:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return parse(await _text(client, f"http://{address}:{METRICS_PORT}/metrics"))
+    except (httpx.HTTPError, TimeoutError, ValueError):
         return None
-    return parse(answer.text)
+
+
+async def _text(client: httpx.AsyncClient, url: str) -> str:
+    plain = {"Accept-Encoding": "identity"}
+    async with client.stream("GET", url, headers=plain, follow_redirects=False) as answer:
+        answer.raise_for_status()
+        if "Content-Encoding" in answer.headers:
+            raise ValueError("packed, against the wish: a few bytes may be gigabytes")
+        body = b""
+        async for chunk in answer.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ValueError("more than metrics")
+    return body.decode()
 
 
 def parse(text: str) -> Progress | None:
@@ -27,24 +49,24 @@ def parse(text: str) -> Progress | None:
         for sample in family.samples:
             if sample.name.startswith(_PREFIX):
                 found[sample.name.removeprefix(_PREFIX)] = sample.value
-    total = int(found.get("total_steps", 0))
+    total = _whole(found.get("total_steps")) or 0
     if total <= 0:
         return None
-    step = int(found.get("step", 0))
+    step = _whole(found.get("step")) or 0
     return Progress(
         step=step,
         total_steps=total,
         percent=min(100, 100 * step // total),
         eta_seconds=_whole(found.get("eta_seconds")),
-        train_loss=_text(found.get("loss")),
-        eval_loss=_text(found.get("eval_loss")),
+        train_loss=_shown(found.get("loss")),
+        eval_loss=_shown(found.get("eval_loss")),
         tokens_per_second=_whole(found.get("tokens_per_second")),
     )
 
 
 def _whole(value: float | None) -> int | None:
-    return int(value) if value is not None and value == value and abs(value) != float("inf") else None
+    return int(value) if value is not None and math.isfinite(value) and 0 <= value <= _MOST else None
 
 
-def _text(value: float | None) -> str | None:
-    return f"{value:.3f}" if value is not None and value == value and value != 0 else None
+def _shown(value: float | None) -> str | None:
+    return f"{value:.3f}" if value and math.isfinite(value) and abs(value) <= _MOST else None

@@ -1,0 +1,26 @@
+"""Kubernetes quantities, as far as a count of cores needs them
+(https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)."""
+
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from typing import Final
+
+_SUFFIXES: Final = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
+    "k": Decimal("1e3"), "M": Decimal("1e6"), "G": Decimal("1e9"), "T": Decimal("1e12"), "P": Decimal("1e15"),
+    "E": Decimal("1e18"), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50), "Ei": Decimal(2**60),
+}  # fmt: skip
+MOST_CORES: Final = 1024  # more than any machine has
+
+
+def whole_cores(quantity: int | str) -> int:
+    """Whole cores, at least 1 and at most `MOST_CORES`; 1 for what is no quantity, since the apiserver says so itself."""
+    text = str(quantity)
+    digits = text.rstrip("numkKMGTPEi")
+    try:
+        cores = Decimal(digits) * _SUFFIXES[text[len(digits) :]]
+    except (InvalidOperation, KeyError):
+        return 1
+    if not cores.is_finite():
+        return 1
+    return int(min(max(cores, Decimal(1)), Decimal(MOST_CORES)).to_integral_value(ROUND_FLOOR))
