@@ -234,12 +234,16 @@ REFUSED = [
     refused(J, "spec.distribution.deepspeed.zeroStage", 4, "deepspeed.zeroStage", "less than or equal to 3"),
     refused(J, "spec.distribution.resources.limits", {"cpu": "two"}, "resources.limits", "must be a quantity"),
     refused(J, "spec.distribution.resources.requests", {"cpu": 0.5}, "resources.requests", "string"),
+    refused(J, "spec.distribution.resources.limits", {"cpu\n": "1"}, "resources.limits", "must be a resource's name"),
     # method
     refused(J, "spec.method", {"type": "Full", "lora": {}}, "spec.method", "only when type is LoRA"),
     refused(J, "spec.method", {"type": "QLoRA"}, "spec.method.type", '"Full", "LoRA"'),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"dropout": "1"}}, "lora.dropout", "below 1"),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"rank": 0}}, "lora.rank", "greater than or equal to 1"),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"targetModules": []}}, "targetModules", "at least 1 items"),
+    refused(
+        J, "spec.method", {"type": "LoRA", "lora": {"targetModules": ["q_proj\n"]}}, "targetModules", "a module's name",
+    ),
     # lists
     refused(J, "spec.data.train.+", MINIMAL[J]["spec"]["data"]["train"][0], "spec.data.train[1]", "Duplicate"),
     refused(J, "spec.gates", [{"name": "a"}, {"name": "a"}], "spec.gates[1]", "Duplicate value"),
@@ -268,6 +272,9 @@ REFUSED = [
     refused(G, "spec.requirements.0.maxRegression", "0.1", "spec.requirements[0]", "need comparedTo"),
     refused(G, "spec.requirements.0", {**COMPARED, "maxRegression": "-1"}, "maxRegression", "at least 0"),
     refused(G, "spec.requirements.0", {**COMPARED, "comparedTo": "Best"}, "comparedTo", '"Base", "Incumbent"'),
+    # records
+    refused(R, "spec.artifact.uri", "http://169.254.169.254/latest", "spec.artifact.uri", "pvc://<claim>/<path>"),
+    refused(R, "spec.artifact.digest", 'sha256:"}', "spec.artifact.digest", "letters, digits, colons"),
     # policies
     refused(P, "spec.mode", "Warn", "spec.mode", '"Enforce", "Audit"'),
     refused(P, "spec.requirements.0.metric", "heldout/RougeL", "spec.requirements[0].metric", '"RougeL"'),
