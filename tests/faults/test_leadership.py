@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
-import pytest
+from faults.harness import report
+from faults.harness.options import Options
 from faults.harness.plane import ACTORS, USER, Plane
 from faults.switching import LEASES, SERVICE, TERM, Candidate, connected, switch
 from serin_operator.api.v1alpha1 import ModelService
@@ -188,11 +189,12 @@ def say(tally: Tally) -> str:
 
 
 async def test_a_leader_that_slept_between_check_and_write_never_writes_over_its_successor(
-    plane: Plane, request: pytest.FixtureRequest
+    plane: Plane, options: Options
 ) -> None:
-    full = request.config.getoption("--sweep", default="quick") == "full"
+    full = options.full
     tally = await many_switches(plane, FULL if full else QUICK, 2 * GROUPS if full else GROUPS, seed=1)
     print(f"\nR12: {say(tally)}")
+    report.record("R12: a leader asleep between check and write", tally.switches, tally.double)
     assert tally.refused, "nobody was ever late: nothing was tried"
     assert tally.double == 0
 
