@@ -46,9 +46,11 @@ class Call:
 
     @property
     def verb(self) -> str:
-        """As in RBAC, but for `apply`, which is what Serin's patches are."""
+        """As in RBAC, but for `apply`, which is what Serin's patches are, and `confirm`, which only asks for a version."""
         if self.method == "GET":
             return "watch" if self.watches else ("get" if self.name else "list")
+        if self.method == "PATCH" and self.manifest.keys() == {"metadata"}:
+            return "confirm"
         return _VERBS.get(self.method, self.method.lower())
 
     @property

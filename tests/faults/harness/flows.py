@@ -75,7 +75,7 @@ def job(**spec: Any) -> Json:
 
 def service(**canary: Any) -> Json:
     steps = [{"weightPercent": 10, "holdSeconds": 1}, {"weightPercent": 100, "holdSeconds": 1}]
-    made = a_service(**{"steps": steps, "intervalSeconds": 1, "minRequests": 1} | canary)
+    made = a_service(**{"steps": steps, "intervalSeconds": 1, "minRequests": 1, "bakeSeconds": 0} | canary)
     slos = [{"name": "length", "query": 'length{revision="{{revision}}"}', "max": "96"}]
     return made | {"metadata": {"name": "bot"}, "spec": made["spec"] | {"slos": slos}}
 
@@ -119,7 +119,7 @@ def runs(w: World, stage: StageName) -> bool:
 
 
 def create_to_promoted(w: World) -> None:
-    w.prometheus.values[TRAINED] = GOOD
+    w.measures(TRAINED, GOOD)
     w.apply(*claims())
     w.begin()
     w.apply(gate(), service(), job())
@@ -207,7 +207,7 @@ def edited_is_promoted(w: World) -> bool:
 
 def new_threshold(w: World) -> None:
     """Rejected, then judged again on the old scores by a gate that asks for less."""
-    w.prometheus.values[TRAINED] = GOOD
+    w.measures(TRAINED, GOOD)
     w.apply(*claims(), gate(min_improvement="0.5"), service(), job())
     w.until(lambda: is_rejected(w), "the model is rejected")
     w.begin()
@@ -246,21 +246,21 @@ def job_is_gone(w: World) -> bool:
 
 def with_stable(w: World, **canary: Any) -> None:
     """A service whose stable is A, and its Prometheus."""
-    w.prometheus.values[A] = GOOD
+    w.measures(A, GOOD)
     w.apply(service(**canary), passed_revision("a"))
     w.until(lambda: serves(w, A), "the first model serves")
 
 
 def first_deployment(w: World) -> None:
-    w.prometheus.values[A] = GOOD
+    w.measures(A, GOOD)
     w.begin()
     w.apply(service(), passed_revision("a"))
 
 
 def promotion(w: World) -> None:
-    """Two steps and the promotion."""
-    with_stable(w)
-    w.prometheus.values[B] = GOOD
+    """Two steps, the promotion, and a short bake."""
+    with_stable(w, bakeSeconds=1)
+    w.measures(B, GOOD)
     w.begin()
     w.apply(passed_revision("b"))
 
@@ -273,21 +273,32 @@ def rollback_in_step(w: World) -> None:
     """The candidate is good at 10 percent and bad at 50."""
     steps = [{"weightPercent": 10, "holdSeconds": 1}, {"weightPercent": 50, "holdSeconds": 2}, {"weightPercent": 100}]
     with_stable(w, steps=steps)
-    w.prometheus.values[B] = GOOD
+    w.measures(B, GOOD)
     w.begin()
     w.apply(passed_revision("b"))
     w.until(lambda: weights(w).get(B) == 50, "the second step")
-    w.prometheus.values[B] = BAD
+    w.measures(B, BAD)
 
 
 def b_is_rolled_back(w: World) -> bool:
     return serves(w, A) and "weightZeroAt" in rollout(w, B).get("rejection", {})
 
 
+def rollback_in_bake(w: World) -> None:
+    """Good in every step, bad once it is the stable."""
+    with_stable(w, steps=[{"weightPercent": 100, "holdSeconds": 1}], bakeSeconds=600)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: (w.status(MODEL_SERVICE, "bot").get("bake") or {}).get("startedAt"), "the bake")
+    w.measures(B, BAD)
+
+
 def superseded(w: World) -> None:
     """A newer model passes while the older one is a candidate."""
     with_stable(w)
-    w.prometheus.values.update({B: GOOD, revision_name("c"): GOOD})
+    w.measures(B, GOOD)
+    w.measures(revision_name("c"), GOOD)
     w.begin()
     w.apply(passed_revision("b"))
     w.until(lambda: weights(w).get(B) == 10, "the first step")
@@ -309,7 +320,7 @@ def service_deleted_before_traffic(w: World) -> None:
 
 def service_deleted_in_step(w: World) -> None:
     with_stable(w, steps=[{"weightPercent": 10, "holdSeconds": 600}, {"weightPercent": 100}])
-    w.prometheus.values[B] = GOOD
+    w.measures(B, GOOD)
     w.begin()
     w.apply(passed_revision("b"))
     w.until(lambda: weights(w).get(B) == 10, "the first step")
@@ -332,6 +343,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow("first-deployment", first_deployment, lambda w: serves(w, A)),
     Flow("promotion", promotion, b_is_promoted),
     Flow("rollback-in-step", rollback_in_step, b_is_rolled_back),
+    Flow("rollback-in-bake", rollback_in_bake, b_is_rolled_back),
     Flow("superseded", superseded, c_is_promoted),
     Flow("service-deleted-before-traffic", service_deleted_before_traffic, service_is_gone),
     Flow("service-deleted-in-step", service_deleted_in_step, service_is_gone),

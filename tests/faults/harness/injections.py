@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -157,6 +158,44 @@ class RandomAnswers:
             return refusal(self.status, self.retry_after)
         exchange.call.fault = ""  # this one was let through
         return await exchange.forward()
+
+
+class Frozen(Protocol):
+    """What can answer from an older view: a FaultProxy."""
+
+    def revision(self) -> str: ...
+
+    def freeze_view(self, revision: str | None = None) -> str: ...
+
+    def thaw(self) -> None: ...
+
+
+class TimeTravel:
+    """The write happens, the operator dies, and the next one sees the world as it was before for some seconds, as it
+    would behind an apiserver that lags. Before means: before this write, or when `remember` was called."""
+
+    def __init__(self, proxy: Frozen, operator: Mortal, seconds: float) -> None:
+        self._proxy, self._operator, self._seconds = proxy, operator, seconds
+        self._view: str | None = None
+
+    def __str__(self) -> str:
+        return f"TimeTravel(to {self._view or 'before this write'}, {self._seconds:g} s)"
+
+    def remember(self) -> None:
+        self._view = self._proxy.revision()
+
+    async def __call__(self, exchange: Exchange) -> Reply:
+        view = self._view or await asyncio.to_thread(self._proxy.revision)
+        await exchange.forward()
+        await asyncio.to_thread(self._operator.kill)
+        await asyncio.to_thread(self._proxy.freeze_view, view)
+        await asyncio.to_thread(self._operator.start)
+        self._later = asyncio.get_running_loop().call_later(self._seconds, self._thaw)
+        raise Cut
+
+    def _thaw(self) -> None:
+        """Not in the proxy's own loop, which waits for nobody."""
+        threading.Thread(target=self._proxy.thaw, daemon=True).start()
 
 
 @dataclass(frozen=True)

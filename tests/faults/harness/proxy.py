@@ -122,10 +122,14 @@ class FaultProxy:
         self.thaw()
         self.watches.clear()
 
-    def freeze_view(self) -> str:
-        """From now on GETs and LISTs are answered as of this moment (leases excepted) and watches say nothing; writes
-        pass. Returns the revision of the view. The answers are the apiserver's own: it still has the older revision."""
-        self._view = self._thread.call(self._revision())
+    def revision(self) -> str:
+        """Of the world now."""
+        return self._thread.call(self._revision())
+
+    def freeze_view(self, revision: str | None = None) -> str:
+        """From now on GETs and LISTs are answered as of this moment, or of an earlier revision (leases excepted), and
+        watches say nothing; writes pass. Returns the revision. The answers are the apiserver's own: it still has it."""
+        self._view = revision or self.revision()
         self.watches.hold()
         return self._view
 

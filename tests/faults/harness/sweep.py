@@ -12,17 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from faults.harness.flows import Flow
-from faults.harness.injections import Fault, KillAfter, KillBefore
+from faults.harness.injections import CommitThenAnswer, CommitThenCut, Fault, KillAfter, KillBefore, Run, TimeTravel
 from faults.harness.telling import Teller, Told
 from faults.harness.world import World
 
-BEFORE, AFTER = "before", "after"
-Make = Callable[[World], Fault]
+Plan = Callable[[World], object]  # puts the faults on
 Choose = Callable[[Flow, int], "list[Point]"]  # of a flow with so many writes
-SIDES: dict[str, Make] = {
-    BEFORE: lambda world: KillBefore(world.operator),
-    AFTER: lambda world: KillAfter(world.operator),
-}
+STALE_SECONDS = 3.0
+OLDER_BY = 3  # writes
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,30 @@ class Outcome:
         )
 
 
+def _at_write(make: Callable[[World], Fault]) -> Callable[[Point], Plan]:
+    return lambda point: lambda world: world.proxy.on_write(point.write, make(world))
+
+
+def _into_older_view(point: Point) -> Plan:
+    """Three writes before, the view is taken; at the write the operator dies and wakes up in it, for a while."""
+
+    def plan(world: World) -> None:
+        travel = TimeTravel(world.proxy, world.operator, STALE_SECONDS)
+        if point.write > OLDER_BY:
+            world.proxy.on_write(point.write - OLDER_BY, Run(lambda _: travel.remember()))
+        world.proxy.on_write(point.write, travel)
+
+    return plan
+
+
+SIDES: dict[str, Callable[[Point], Plan]] = {
+    "before": _at_write(lambda world: KillBefore(world.operator)),
+    "after": _at_write(lambda world: KillAfter(world.operator)),
+    "cut": _at_write(lambda world: CommitThenCut()),
+    "timeout": _at_write(lambda world: CommitThenAnswer(504)),
+    "older": _into_older_view,
+}
+
 Swept = Future[tuple[Told, list[Outcome]]]
 
 
@@ -78,24 +99,24 @@ class Sweep:
                 self._clean[flow.name] = self._pool.submit(self._teller.tell, flow)
             return self._clean[flow.name]
 
-    def of(self, flow: Flow, chosen: Choose, make: Callable[[Point], Make]) -> Swept:
+    def of(self, flow: Flow, chosen: Choose, plan: Callable[[Point], Plan]) -> Swept:
         """The clean run of a flow, then its chosen points; returns at once."""
 
         def work() -> tuple[Told, list[Outcome]]:
             clean = self.clean(flow).result()
             if clean.violations:
                 return clean, []
-            started = [self.at(flow, point, make(point)) for point in chosen(flow, len(clean.writes))]
+            started = [self.at(flow, point, plan(point)) for point in chosen(flow, len(clean.writes))]
             return clean, [one.result() for one in started]
 
         return self._waiting.submit(work)
 
-    def at(self, flow: Flow, point: Point, make: Make) -> Future[Outcome]:
-        """The flow with one fault at one write."""
+    def at(self, flow: Flow, point: Point, plan: Plan) -> Future[Outcome]:
+        """The flow with one point's faults."""
         clean = self.clean(flow)
 
         def run() -> Outcome:
-            told = self._teller.tell(flow, lambda world: world.proxy.on_write(point.write, make(world)))
+            told = self._teller.tell(flow, plan)
             return judged(point, clean.result(), told)
 
         return self._pool.submit(run)
@@ -113,7 +134,7 @@ def _time_of(clean: Told, write: int) -> float:
     return next((call.time for call in clean.writes if call.number == write), clean.writes[-1].time)
 
 
-def points_of(flow: str, writes: int, sides: Sequence[str] = (BEFORE, AFTER)) -> list[Point]:
+def points_of(flow: str, writes: int, sides: Sequence[str]) -> list[Point]:
     return [Point(flow, write, side) for write in range(1, writes + 1) for side in sides]
 
 

@@ -12,8 +12,8 @@ from faults.harness.actors import Actors, Behaviour
 from faults.harness.operators import Operator
 from faults.harness.plane import Api, Plane
 from faults.harness.proxy import FaultProxy
+from faults.prometheus import ScriptedPrometheus, value
 from serin_operator.api.kinds import KINDS, MODEL_REVISION, Kind
-from support.serving_cluster import PlayedPrometheus
 
 Json = dict[str, Any]
 PATIENCE = 90.0  # for anything that a story waits for
@@ -32,7 +32,7 @@ class World:
         self.plane, self.patience = plane, patience
         self.namespace = plane.namespace()
         self.behaviour: Behaviour = actors.of(self.namespace)
-        self.prometheus = PlayedPrometheus()
+        self.prometheus = ScriptedPrometheus()
         self.proxy = FaultProxy(plane, seed, namespace=self.namespace, counting=False)
         self.api: Api = plane.api()
         self.operator: Operator
@@ -87,6 +87,11 @@ class World:
     def remove(self, kind: Kind, name: str, propagation: str = "Background") -> None:
         self.note(f"the user deletes {kind.kind} {name}")
         self.api.delete(kind.path(self.namespace, name), propagation)
+
+    def measures(self, revision: str, length: float) -> None:
+        """What the SLO `length` finds from now on."""
+        self.note(f"{revision} answers with a length of {length:g}")
+        self.prometheus.says(value(length), metric="length", revision=revision)
 
     def get(self, kind: Kind, name: str) -> Json:
         """Empty when there is none."""

@@ -1,0 +1,80 @@
+"""One fault at one write of one story, for every write: it ends as if nothing had been.
+
+R2: SIGKILL before and after the write. R3: the write happens, and the operator is not told so. R6: the operator starts
+again into a view of the world as it was a few writes ago.
+
+`--sweep=full` takes every point, `--sweep=part` (the default) some of each flow, picked by `--seed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from faults.harness import report
+from faults.harness.flows import FLOWS, Flow
+from faults.harness.options import Options
+from faults.harness.sweep import SIDES, Point, Sweep, Swept, points_of, some
+
+Chosen = Callable[[Flow, int], list[Point]]
+
+
+def every(*sides: str) -> Chosen:
+    return lambda flow, writes: points_of(flow.name, writes, sides)
+
+
+def in_turn(*sides: str) -> Chosen:
+    """One side at each write, the next one at the next."""
+    return lambda flow, writes: [Point(flow.name, n, sides[n % len(sides)]) for n in range(1, writes + 1)]
+
+
+class Fault:
+    """A row of the report: its points, and how many of each flow a partial sweep takes."""
+
+    def __init__(self, name: str, points: Chosen, part: int) -> None:
+        self.name, self.points, self.part = name, points, part
+
+    def __str__(self) -> str:
+        return self.name.split()[0]
+
+
+FAULTS = (
+    Fault("R2 SIGKILL before and after each write", every("before", "after"), part=2),
+    Fault("R3 a write happens and the operator is not told", in_turn("cut", "timeout"), part=1),
+    Fault("R6 the operator starts into an older view", in_turn("older"), part=1),
+)
+
+
+@pytest.fixture(scope="module")
+def swept(sweep: Sweep, options: Options, request: pytest.FixtureRequest) -> dict[tuple[str, str], Swept]:
+    """All that was asked for, side by side, so that the pool is never empty."""
+    asked = [item.callspec.params for item in request.session.items if item.fspath == request.fspath]
+
+    def chosen(fault: Fault) -> Chosen:
+        def choose(flow: Flow, writes: int) -> list[Point]:
+            points = fault.points(flow, writes)
+            if options.point:
+                return [point for point in points if str(point) == options.point]
+            return points if options.full else some(points, fault.part, options.seed)
+
+        return choose
+
+    return {
+        (str(one["fault"]), one["flow"].name): sweep.of(one["flow"], chosen(one["fault"]), lambda p: SIDES[p.side](p))
+        for one in asked
+    }
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=str)
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_at_any_write_changes_nothing(
+    fault: Fault, flow: Flow, swept: dict[tuple[str, str], Swept], options: Options
+) -> None:
+    clean, outcomes = swept[str(fault), flow.name].result()
+    assert not clean.violations, "\n".join(["without any fault:", *clean.violations, clean.timeline])
+    met = [outcome for outcome in outcomes if outcome.met]
+    bad = [outcome for outcome in outcomes if outcome.violations]
+    worst = max((outcome.recovery_seconds for outcome in met), default=0.0)
+    report.record(fault.name, len(met), len(bad), worst)
+    command = f"{options.command}/test_each_write.py -k '{fault} and {flow}'"
+    assert not bad, "\n\n".join(outcome.told(command) for outcome in bad)
