@@ -74,7 +74,12 @@ CONSOLIDATE: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/base", "digest": DIGEST},
     "checkpointUri": "pvc://artifacts/train-4f00bb/checkpoint-8",
     "method": {"type": "Full"},
-    "lineage": {"dataDigest": DIGEST, "trainKey": "4f00bb"},
+    "lineage": {
+        "dataDigest": DIGEST,
+        "trainKey": "4f00bb",
+        "hyperparameters": {"learningRate": "5e-3", "seed": 7},
+        "images": {"Train": "serin.dev/trainer@sha256:" + "b" * 64},
+    },
 }
 
 

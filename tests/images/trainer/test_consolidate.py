@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -67,13 +68,13 @@ def test_large_models_are_written_in_several_files(
     claims: Any, consolidated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
-    from serin_trainer import consolidate
+    from serin_trainer import weights
 
     source = claims.path(consolidated["output"]["modelUri"])
-    tensors = _tensors(source)
-    monkeypatch.setattr(consolidate, "SHARD_BYTES", 20_000)
-    shapes = [(name, list(tensor.shape), tensor.dtype) for name, tensor in sorted(tensors.items())]
-    consolidate.write_shards(tmp_path, shapes, lambda name: tensors[name])
+    tensors = weights.read_folder(source)
+    monkeypatch.setattr(weights, "SHARD_BYTES", 20_000)
+    wanted = [weights.Wanted(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()]
+    weights.write_model(tmp_path, wanted, tensors)
     for name in ("config.json", "generation_config.json"):
         shutil.copy(source / name, tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
@@ -81,35 +82,92 @@ def test_large_models_are_written_in_several_files(
     assert all(torch.equal(again[name], whole[name]) for name in whole)
 
 
-def test_merged_adapters_answer_like_base_and_adapters_together(claims: Any, prepared: dict[str, Any]) -> None:
+def test_where_the_model_comes_from_stands_in_its_manifest_and_on_its_card(
+    claims: Any, full_run: Any, consolidated: dict[str, Any]
+) -> None:
+    folder = claims.path(consolidated["output"]["modelUri"])
+    lineage = json.loads((folder / "manifest.json").read_text())["lineage"]
+    assert lineage["baseModelDigest"] == full_run[0]["baseModel"]["digest"]
+    assert lineage["dataDigest"] == full_run[0]["dataDigest"]
+    assert lineage["training"]["trainLossLast"] == full_run[1]["output"]["trainLossLast"]
+    assert (lineage["checkpoint"], lineage["seed"]) == ("checkpoint-8", 7)
+    assert lineage["images"] == {"Train": "serin.dev/trainer@sha256:" + "b" * 64}
+    assert lineage["code"]["sourceDigest"].startswith("sha256:")
+    assert lineage["code"]["torch"] == __import__("importlib.metadata").metadata.version("torch")
+    card = (folder / "README.md").read_text()
+    assert full_run[0]["dataDigest"] in card
+    assert "full fine-tuning" in card
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param(["--stage", "1", "--frozen", "embed"], id="ZeRO 1 with frozen weights"),
+        pytest.param(["--stage", "2", "--dtype", "bf16", "--tied", "--frozen", "layers.0.mlp"], id="ZeRO 2 in bf16"),
+        pytest.param(["--stage", "3", "--ranks", "3", "--hidden", "40"], id="ZeRO 3, where nothing divides by three"),
+        pytest.param(
+            ["--stage", "3", "--dtype", "bf16", "--tied", "--frozen", "layers.0.mlp"], id="ZeRO 3 in bf16, tied, frozen"
+        ),
+    ],
+)
+def test_the_weights_are_those_of_deepspeeds_own_converter_bit_for_bit(wish: list[str], tmp_path: Path) -> None:
     import torch
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    from serin_trainer import consolidate, weights, zero
+    from support import zero_save
+
+    zero_save.main(["--out", str(tmp_path), *wish])
+    folder, output = tmp_path / "checkpoint-1", tmp_path / "model"
+    output.mkdir()
+    of_base = weights.read_folder(tmp_path / "base")
+    if "bf16" in wish:
+        assert {tensor.dtype for tensor in of_base.values()} == {"BF16"}
+    written = weights.write_model(output, *consolidate.full(of_base, zero.read(folder)))
+    ours = _tensors(output)
+    theirs = get_fp32_state_dict_from_zero_checkpoint(str(folder))
+    assert written[0].sha256 == hashlib.sha256((output / "model.safetensors").read_bytes()).hexdigest()
+    assert ours.keys() == of_base.keys()
+    # Their converter leaves frozen weights out of a ZeRO 1 checkpoint; those lie whole beside the shards.
+    left_out = ours.keys() - theirs.keys()
+    assert left_out == ({"model.embed_tokens.weight"} if wish[1] == "1" else set())
+    assert all(torch.equal(ours[name], theirs[name].to(ours[name].dtype)) for name in ours.keys() - left_out)
+    if left_out:
+        states = torch.load(next(folder.rglob("mp_rank_00_model_states.pt")), weights_only=False)["module"]
+        assert all(torch.equal(ours[name], states[name]) for name in left_out)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_merged_adapters_are_those_that_peft_merges(claims: Any, prepared: dict[str, Any], stage: int) -> None:
+    import torch
+    from serin_trainer import zero
     from serin_trainer.config import Method
-    from serin_trainer.consolidate import TrainedTensors
     from serin_trainer.model import with_method
+    from serin_trainer.tensors import whole
 
     train = claims.train_config(
         prepared,
-        key="4f00c1",
-        output="pvc://artifacts/train-lora",
+        key=f"4f00c{stage}",
+        output=f"pvc://artifacts/train-lora-{stage}",
         method=LORA,
         hyperparameters__learningRate="5e-2",
+        distribution__zeroStage=stage,
     )
     trained = claims.run(train)
     assert trained["output"]["trainLossLast"] < trained["output"]["trainLossFirst"]
-    result = claims.consolidate(train, trained, key="5f00c1", output="pvc://artifacts/model-lora")
-    folder = claims.path(result["output"]["modelUri"])
-    merged = _load(folder)
-    apart = with_method(_load(claims.path("pvc://models/base")), Method.model_validate(LORA))
-    tensors = TrainedTensors(claims.path(trained["output"]["checkpointUri"]))
-    adapters = {name: tensors.get(name) for name in tensors.names() if "lora_" in name}
+    result = claims.consolidate(train, trained, key=f"5f00c{stage}", output=f"pvc://artifacts/model-lora-{stage}")
+    folder, base = claims.path(result["output"]["modelUri"]), claims.path("pvc://models/base")
+    read = zero.read(claims.path(trained["output"]["checkpointUri"]))
+    adapters = {name: torch.from_numpy(whole(read.tensors[name])) for name in read.optimized}
     assert len(adapters) == 8
-    assert not apart.load_state_dict(adapters, strict=False).unexpected_keys
-    ids = torch.arange(3, 40).unsqueeze(0)
-    with torch.no_grad():
-        torch.testing.assert_close(merged(ids).logits, apart.eval()(ids).logits, rtol=1e-4, atol=1e-4)
-        base = _load(claims.path("pvc://models/base"))(ids).logits
-    assert not torch.allclose(merged(ids).logits, base, atol=1e-2)
-    assert _tensors(folder).keys() == _tensors(claims.path("pvc://models/base")).keys()
+    assert all(tensor.numel() and tensor.any() for tensor in adapters.values())
+    peft = with_method(_load(base), Method.model_validate(LORA))
+    assert not peft.load_state_dict(adapters, strict=False).unexpected_keys
+    expected = peft.merge_and_unload().state_dict()
+    merged, untouched = _tensors(folder), _tensors(base)
+    assert merged.keys() == untouched.keys()
+    for name, tensor in merged.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-6)
+        assert torch.equal(tensor, untouched[name]) != name.endswith(("q_proj.weight", "v_proj.weight"))
 
 
 def test_a_damaged_checkpoint_is_refused(claims: Any, full_run: Any) -> None:

@@ -165,8 +165,12 @@ class Distribution(Wish):
 
 
 class Lineage(Wish):
+    """What is written into the model's manifest as it is given: nothing here changes the weights."""
+
     data_digest: Digest
     train_key: Key
+    hyperparameters: dict[str, int | float | str | bool] = {}
+    images: dict[str, str] = {}
 
 
 class StageConfig(Wish):

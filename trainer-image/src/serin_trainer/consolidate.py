@@ -1,8 +1,9 @@
 """Consolidate: a checkpoint's shards become one model that anything can load.
 
-Full training: ZeRO shards -> safetensors, one tensor in memory at a time. LoRA: the adapters are merged into the base
-model. Beside the weights lie config, tokenizer and generation config; then the result is loaded and run once, and the
-manifest is written.
+The weights go from the checkpoint's files to the model's piece by piece (`zero.py`, `weights.py`), so memory does not grow with
+the model. Full training: the trained weights under the base's names and in its precision. LoRA: the base's weights with
+the adapters merged in (`lora.py`). Beside the weights lie config, tokenizer, generation config and a card; then the
+result is loaded and run once, and the manifest is written.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from . import checkpoint, hardware, manifest
+from . import card, checkpoint, hardware, lineage, manifest, weights, zero
 from .config import ConsolidateConfig
 from .errors import DataError
-from .files import empty_directory, make_readable
+from .files import empty_directory, make_readable, write_atomically
+from .manifest import FileEntry
+from .model import refuse_pickles, verified_directory
 from .result import ConsolidateOutput, Result, succeeded
+from .tensors import Stored, Tensor
 from .uris import pvc_path
-
-SHARD_BYTES = 4_000_000_000
+from .weights import Wanted
 
 # What makes text of tokens and tokens of text. Code files of a model's folder are never copied.
 TOKENIZER_FILES = (
@@ -35,30 +39,21 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
+# Constants that old model files hold and that every loader computes anew.
+COMPUTED_ANEW = (".rotary_emb.inv_freq",)
 
 
 def consolidate(config: ConsolidateConfig) -> Result:
     hardware.settle(1)
-    from .model import verified_directory
-
-    folder = _whole_checkpoint(config.checkpoint_uri)
-    base = verified_directory(config.base_model)
+    folder, base = _verified(config)
     output = pvc_path(config.output)
     empty_directory(output)
-    trained = TrainedTensors(folder)
-    if config.method.lora is None:
-        write_weights(output, base, trained)
-    else:
-        merge_adapters(output, base, trained, config)
+    written = write_weights(output, base, folder, config)
     copy_companions(base, output)
+    write_atomically(output / card.FILE_NAME, card.text(config).encode())
     parameters = check_loads(output)
     make_readable(output)
-    lineage = {
-        "baseModelDigest": config.base_model.digest,
-        "dataDigest": config.lineage.data_digest,
-        "trainKey": config.lineage.train_key,
-    }
-    digest, files = manifest.write(output, lineage)
+    digest, files = manifest.write(output, lineage.document(config, folder), hashed=written)
     size = sum(file.size_bytes for file in files)
     result = ConsolidateOutput(
         model_uri=config.output, digest=digest, size_bytes=size, parameters=parameters, files=len(files)
@@ -67,116 +62,35 @@ def consolidate(config: ConsolidateConfig) -> Result:
     return succeeded("Consolidate", config.key, message, result)
 
 
-def _whole_checkpoint(uri: str) -> Path:
-    folder = pvc_path(uri)
-    wrong = checkpoint.damage(folder) if folder.is_dir() else "it does not exist"
-    if wrong:
-        raise DataError(
-            "CheckpointDamaged", f"the checkpoint {uri} cannot be used: {wrong}", "train again: retry the job"
-        )
-    return folder
+def write_weights(output: Path, base: Path, folder: Path, config: ConsolidateConfig) -> list[FileEntry]:
+    """The weights of the model that the checkpoint in `folder` makes of the base model."""
+    refuse_pickles(base)
+    of_base = {name: tensor for name, tensor in weights.read_folder(base).items() if not name.endswith(COMPUTED_ANEW)}
+    trained = zero.read(folder)
+    if config.method.lora is None:
+        return weights.write_model(output, *full(of_base, trained))
+    from . import lora
+
+    wanted = [Wanted(name, tensor.dtype, tensor.shape) for name, tensor in of_base.items()]
+    return weights.write_model(output, wanted, lora.merged(base, of_base, trained, config.method))
 
 
-class TrainedTensors:
-    """The trained tensors of a checkpoint by name, each made only when it is asked for.
+def full(of_base: Mapping[str, Stored], trained: zero.Trained) -> tuple[list[Wanted], Mapping[str, Tensor]]:
+    """The trained weights under the base's names, in the base's precision, tied weights once.
 
-    DeepSpeed's shards are pickles. They are opened here because this job's own training wrote them, which the
-    marker's hashes confirm; a model that comes from outside is never read this way.
+    The base's files say which name a tied weight goes by, though the trained model shows it under two. A weight that was trained
+    and that they lack (a head that the base left to be made anew) is written as well.
     """
-
-    def __init__(self, folder: Path) -> None:
-        tag = (folder / "latest").read_text().strip()
-        self._tensors = self._from_zero(folder, tag) or self._from_module(folder / tag)
-
-    def names(self) -> list[str]:
-        return list(self._tensors)
-
-    def get(self, name: str) -> Any:
-        return self._tensors[name].contiguous()
-
-    @staticmethod
-    def _from_zero(folder: Path, tag: str) -> dict[str, Any]:
-        if not any((folder / tag).glob("*_optim_states.pt")):
-            return {}
-        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-        return get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=tag, lazy_mode=True)
-
-    @staticmethod
-    def _from_module(states: Path) -> dict[str, Any]:
-        # ZeRO stage 0 does not shard: the first process has everything.
-        import torch
-
-        return torch.load(states / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False, mmap=True)[
-            "module"
-        ]
-
-
-def write_weights(output: Path, base: Path, trained: TrainedTensors) -> None:
-    """The trained weights under the base's names, in the base's precision, tied weights once."""
-    wanted = base_tensors(base)
-    missing = sorted(set(wanted) - set(trained.names()))
-    if missing:
-        raise DataError(
-            "CheckpointDamaged", f"the checkpoint lacks {len(missing)} weights, such as {missing[0]}", "train again"
-        )
-    write_shards(output, [(name, *wanted[name]) for name in sorted(wanted)], lambda name: trained.get(name))
-
-
-def base_tensors(base: Path) -> dict[str, tuple[list[int], Any]]:
-    """Name, shape and type of each tensor that the base model's files hold.
-
-    These are exactly the tensors to write: a tied weight has one name there, though the trained model shows it under
-    two.
-    """
-    from safetensors import safe_open
-
-    tensors: dict[str, tuple[list[int], Any]] = {}
-    for path in sorted(base.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as stream:
-            for name in stream.keys():  # noqa: SIM118 (not a dict)
-                piece = stream.get_slice(name)
-                tensors[name] = (piece.get_shape(), _dtype(piece.get_dtype()))
-    return tensors
-
-
-def write_shards(output: Path, tensors: list[tuple[str, list[int], Any]], get: Callable[[str], Any]) -> None:
-    """Writes files of bounded size, so that no more than one of them is ever in memory."""
-    from safetensors.torch import save_file
-
-    shards = list(_shards(tensors))
-    index: dict[str, str] = {}
-    total = 0
-    for number, shard in enumerate(shards, 1):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        content = {name: _checked(name, get(name), shape).to(dtype) for name, shape, dtype in shard}
-        save_file(content, output / file, metadata={"format": "pt"})
-        index |= dict.fromkeys(content, file)
-        total += sum(tensor.nbytes for tensor in content.values())
-    if len(shards) > 1:
-        document = {"metadata": {"total_size": total}, "weight_map": index}
-        (output / "model.safetensors.index.json").write_text(json.dumps(document, indent=1) + "\n")
-
-
-def merge_adapters(output: Path, base: Path, trained: TrainedTensors, config: ConsolidateConfig) -> None:
-    """W + scale * B A for each adapted weight, by peft, whose rules for them are what training used."""
-    import torch
-
-    from .model import load_base, with_method
-
-    wanted = base_tensors(base)
-    model = with_method(load_base(base, torch.float32), config.method)
-    adapters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    missing = sorted(set(adapters) - set(trained.names()))
-    if missing:
-        raise DataError(
-            "CheckpointDamaged", f"the checkpoint lacks {len(missing)} adapters, such as {missing[0]}", "train again"
-        )
-    with torch.no_grad():
-        for name, parameter in adapters.items():
-            parameter.copy_(_checked(name, trained.get(name), list(parameter.shape)))
-    merged = model.merge_and_unload().state_dict()
-    write_shards(output, [(name, *wanted[name]) for name in sorted(wanted)], lambda name: merged[name].contiguous())
+    found = {name: tensor for name in of_base if (tensor := trained.find(name)) is not None}
+    if missing := sorted(of_base.keys() - found.keys()):
+        raise zero.damaged(f"it lacks {len(missing)} weights, such as {missing[0]}")
+    wanted = [Wanted(name, tensor.dtype, tensor.shape) for name, tensor in of_base.items()]
+    covered = {trained.aliases.get(name, name) for name in of_base}
+    usual = Counter(tensor.dtype for tensor in of_base.values()).most_common(1)[0][0]
+    for name in sorted(trained.optimized - covered - trained.aliases.keys()):
+        found[name] = trained.tensors[name]
+        wanted.append(Wanted(name, usual, found[name].shape))
+    return wanted, found
 
 
 def copy_companions(base: Path, output: Path) -> None:
@@ -195,7 +109,10 @@ def copy_companions(base: Path, output: Path) -> None:
 
 
 def check_loads(output: Path) -> int:
-    """Loads what was written as a server would and runs it once; returns the number of parameters."""
+    """Loads what was written as a server would and runs it once; returns the number of parameters.
+
+    The loader maps the files into memory, so this too takes no more of it for a larger model.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -221,42 +138,18 @@ def check_loads(output: Path) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _shards(tensors: list[tuple[str, list[int], Any]]) -> Iterator[list[tuple[str, list[int], Any]]]:
-    shard: list[tuple[str, list[int], Any]] = []
-    size = 0
-    for name, shape, dtype in tensors:
-        count = dtype.itemsize
-        for side in shape:
-            count *= side
-        if shard and size + count > SHARD_BYTES:
-            yield shard
-            shard, size = [], 0
-        shard.append((name, shape, dtype))
-        size += count
-    if shard:
-        yield shard
+def _verified(config: ConsolidateConfig) -> tuple[Path, Path]:
+    """The checkpoint and the base model, both still what they were; their files are hashed side by side."""
+    with ThreadPoolExecutor(1) as aside:
+        base = aside.submit(verified_directory, config.base_model)
+        return _whole_checkpoint(config.checkpoint_uri), base.result()
 
 
-def _checked(name: str, tensor: Any, shape: list[int]) -> Any:
-    import torch
-
-    if list(tensor.shape) != list(shape):
+def _whole_checkpoint(uri: str) -> Path:
+    folder = pvc_path(uri)
+    wrong = checkpoint.damage(folder) if folder.is_dir() else "it does not exist"
+    if wrong:
         raise DataError(
-            "CheckpointDamaged", f"{name} has the shape {list(tensor.shape)}, the base model's is {list(shape)}"
+            "CheckpointDamaged", f"the checkpoint {uri} cannot be used: {wrong}", "train again: retry the job"
         )
-    if not torch.isfinite(tensor).all():
-        raise DataError(
-            "ModelNotFinite", f"{name} has values that are not finite", "lower learningRate and train again"
-        )
-    return tensor
-
-
-def _dtype(name: str) -> Any:
-    import torch
-
-    known = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
-    if name not in known:
-        raise DataError(
-            "ModelInvalid", f"the base model holds weights of type {name}, which cannot be trained", "use fp32 or bf16"
-        )
-    return known[name]
+    return folder

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .files import sync_and_hash, write_atomically
 from .result import FILE_NAME as RESULT_NAME
@@ -25,14 +26,18 @@ class FileEntry:
     sha256: str
 
 
-def entries(directory: Path) -> list[FileEntry]:
-    """Every file that counts, in the order of the digest. Hidden files are a file system's or a tool's own."""
+def entries(directory: Path, hashed: Iterable[FileEntry] = ()) -> list[FileEntry]:
+    """Every file that counts, in the order of the digest. Hidden files are a file system's or a tool's own.
+
+    `hashed` are files whose hash is known from writing them; they are not read again.
+    """
+    known = {file.path: file for file in hashed}
     names = sorted(
         path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     )
-    return [_entry(directory, name) for name in names if name not in (FILE_NAME, RESULT_NAME)]
+    return [known.get(name) or _entry(directory, name) for name in names if name not in (FILE_NAME, RESULT_NAME)]
 
 
 def digest(files: Iterable[FileEntry]) -> str:
@@ -44,9 +49,9 @@ def digest_of(directory: Path) -> str:
     return digest(entries(directory))
 
 
-def write(directory: Path, lineage: dict[str, str]) -> tuple[str, list[FileEntry]]:
+def write(directory: Path, lineage: Mapping[str, Any], hashed: Iterable[FileEntry] = ()) -> tuple[str, list[FileEntry]]:
     """Writes `manifest.json`; returns the digest and what it covers."""
-    files = entries(directory)
+    files = entries(directory, hashed)
     document = {
         "files": [{"path": file.path, "sizeBytes": file.size_bytes, "sha256": file.sha256} for file in files],
         "digest": digest(files),

@@ -80,8 +80,12 @@ class TrainConfig(_Config):
 
 
 class ModelLineage(_Contract):
+    """What the image writes into the model's manifest. It decides nothing, and so is in no key."""
+
     data_digest: str
     train_key: str
+    hyperparameters: dict[str, Any]
+    images: dict[str, str]
 
 
 class ConsolidateConfig(_Config):

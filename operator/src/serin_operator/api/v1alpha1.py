@@ -364,6 +364,7 @@ class StageStatus(ApiModel):
     started_at: datetime
     finished_at: datetime | None = None
     retry_at: datetime | None = None
+    image: Annotated[str, Field(max_length=512)] = ""
     output: Preserved = Field(default_factory=dict)
 
 

@@ -98,6 +98,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         out_of_memory=any(end.get("reason") == "OOMKilled" for end in ended),
         waiting=next((why for pod in pods if (why := _waiting(pod))), "") or _without_pods(job, pods),
         log_tail=str(told.get("message", "")) if told else "",
+        image=next((image for pod in pods if (image := _image(pod))), ""),
         deleting=job["metadata"].get("deletionTimestamp") is not None,
     )
 
@@ -128,6 +129,12 @@ def _rank(end: Json) -> tuple[int, str]:
     if _result(end) is not None:
         return 0, str(end.get("finishedAt"))
     return (1 if end.get("exitCode") in _TELLING else 2), str(end.get("finishedAt"))
+
+
+def _image(pod: Json) -> str:
+    """What runs there, by digest: a tag may mean something else tomorrow."""
+    statuses = cast("list[Json]", _status(pod).get("containerStatuses") or [])
+    return next((str(status["imageID"])[:512] for status in statuses if status.get("imageID")), "")
 
 
 def _result(end: Json) -> StageResult | None:

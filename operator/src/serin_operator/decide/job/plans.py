@@ -112,7 +112,12 @@ def consolidate_plan(s: JobSnapshot, prepared: PrepareOutput, checkpoint_uri: st
         base_model=Model(uri=spec.base_model.uri, digest=prepared.base_model_digest),
         checkpoint_uri=checkpoint_uri,
         method=_method(spec.method),
-        lineage=ModelLineage(data_digest=prepared.data_digest, train_key=trained),
+        lineage=ModelLineage(
+            data_digest=prepared.data_digest,
+            train_key=trained,
+            hyperparameters=spec.hyperparameters.manifest(),
+            images=_images(s),
+        ),
     )
     return _plan(s, StageName.CONSOLIDATE, key, config.dump(), (spec.base_model.uri,))
 
@@ -184,6 +189,12 @@ def _common(s: JobSnapshot, stage: StageName, key: str) -> dict[str, Any]:
     output = joined(s.job.spec.artifacts.uri, meta.namespace, meta.name, f"{_DIRECTORY[stage]}-{key}")
     job = JobName(namespace=meta.namespace, name=meta.name)
     return {"stage": stage.value, "key": key, "job": job, "output": output}
+
+
+def _images(s: JobSnapshot) -> dict[str, str]:
+    """What ran so far, by digest as its kubelet reported it, and what consolidates, by its configured name."""
+    ran = {stage.name.value: stage.image for stage in s.job.status.stages if stage.image}
+    return ran | {StageName.CONSOLIDATE.value: s.configured.trainer_image}
 
 
 def _method(method: Method) -> Method:

@@ -43,6 +43,7 @@ class StageRun:
     out_of_memory: bool = False
     waiting: str = ""  # why a pod does not run yet, as the scheduler or kubelet says
     log_tail: str = ""
+    image: str = ""  # with its digest, as the kubelet resolved it
     deleting: bool = False
 
 

@@ -115,7 +115,8 @@ def _running(plan: Plan, entry: StageStatus, run: StageRun) -> Step:
     poll = POLL_TRAINING if plan.stage is StageName.TRAIN else POLL_RUNNING
     running = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.RUNNING, "started_at": run.started_at,
-                "retry_at": None, "finished_at": None, "reason": "Running", "message": run.waiting}
+                "retry_at": None, "finished_at": None, "reason": "Running", "message": run.waiting,
+                "image": run.image or entry.image}
     )  # fmt: skip
     return Step(running, (), poll, run.waiting)
 
@@ -128,7 +129,7 @@ def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) ->
     done = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.SUCCEEDED, "reason": run.result.reason,
                 "message": run.result.message, "output": run.result.output, "started_at": run.started_at,
-                "finished_at": run.finished_at or s.now, "retry_at": None}
+                "finished_at": run.finished_at or s.now, "retry_at": None, "image": run.image or entry.image}
     )  # fmt: skip
     return Step(done)
 
