@@ -148,6 +148,7 @@ def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
     assert revision["metadata"]["name"] in chosen
 
 
+TICKETS = MINIMAL["FineTuneJob"]["spec"]["data"]["train"][0]
 COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
 
 
@@ -171,7 +172,7 @@ REFUSED = [
     refused(R, "metadata.name", "a" * 64, "metadata.name", "at most 63"),
     # what is not in the schema
     refused(J, "spec.earlyStopping", {"patience": 5}, "spec.earlyStopping", "unknown field"),
-    refused(J, "spec.data.train.0.weightPercent", 5, "spec.data.train[0].weightPercent", "unknown field"),
+    refused(J, "spec.data.weights", {"tickets": 5}, "spec.data.weights", "unknown field"),
     refused(S, "spec.canary.approval", True, "spec.canary.approval", "unknown field"),
     refused(G, "spec.approval", {"required": True}, "spec.approval", "unknown field"),
     # what must be there
@@ -229,6 +230,17 @@ REFUSED = [
     refused(J, "spec.data.cleaning.languages", ["English"], "languages[0]", "may not be more than 3"),
     refused(J, "spec.data.cleaning.languages", ["en", "en"], "languages[1]", "Duplicate value"),
     refused(J, "spec.data.cleaning.nearDuplicates.similarityPercent", 60, "similarityPercent", "equal to 70"),
+    refused(J, "spec.data.train.0.weightPercent", 99, "spec.data", "every source of train or for none"),
+    refused(
+        J, "spec.data.train", [{**TICKETS, "weightPercent": 100}, {**TICKETS, "name": "more"}], "spec.data",
+        "every source of train or for none",
+    ),
+    refused(J, "spec.data.train.0.weightPercent", 101, "spec.data.train[0].weightPercent", "than or equal to 100"),
+    refused(J, "spec.data.mixing", "Repeat", "spec.data", "give every source of train a weightPercent"),
+    refused(J, "spec.data", {"train": [TICKETS], "rowEnding": "Newline", "packing": "None"}, "spec.data", "leave lossOn"),
+    refused(J, "spec.data", {"train": [TICKETS], "rowEnding": "Newline", "tooLong": "Truncate"}, "spec.data", "tooLong"),
+    refused(J, "spec.data.lossOn", "Assistant", "spec.data.lossOn", '"Completions", "LastCompletion"'),
+    refused(J, "spec.data.packing", "Packed", "spec.data.packing", '"Isolated", "None"'),
     refused(J, "spec.data.rowEnding", "EOS", "spec.data.rowEnding", '"EndOfSequence", "Newline"'),
     refused(J, "spec.distribution.nodes", 0, "spec.distribution.nodes", "greater than or equal to 1"),
     refused(J, "spec.distribution.deepspeed.zeroStage", 4, "deepspeed.zeroStage", "less than or equal to 3"),

@@ -105,9 +105,19 @@ FULL: dict[str, Json] = {
             "baseModel": {"uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2"},
             "data": {
                 "train": [
-                    {"name": "tickets", "uri": "pvc://datasets/tickets.jsonl", "format": "Messages"},
-                    {"name": "general", "uri": "hf://datasets/team/general@v1.0/data/train.parquet"},
+                    {
+                        "name": "tickets",
+                        "uri": "pvc://datasets/tickets.jsonl",
+                        "format": "Messages",
+                        "weightPercent": 85,
+                    },
+                    {
+                        "name": "general",
+                        "uri": "hf://datasets/team/general@v1.0/data/train.parquet",
+                        "weightPercent": 15,
+                    },
                 ],
+                "mixing": "Repeat",
                 "split": {
                     "strategy": "Stratified",
                     "field": "meta.language",
@@ -123,7 +133,10 @@ FULL: dict[str, Json] = {
                     "languages": ["en", "de"],
                     "nearDuplicates": {"action": "Keep", "similarityPercent": 80},
                 },
-                "rowEnding": "Newline",
+                "rowEnding": "EndOfSequence",
+                "lossOn": "LastCompletion",
+                "packing": "None",
+                "tooLong": "Truncate",
             },
             "method": {
                 "type": "LoRA",

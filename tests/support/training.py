@@ -18,6 +18,7 @@ PREPARE: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/base"},
     "data": {
         "train": [{"name": "tickets", "uri": "pvc://datasets/tickets.jsonl"}],
+        "mixing": "Subsample",
         "validation": [],
         "test": [],
         "split": {
@@ -31,6 +32,9 @@ PREPARE: dict[str, Any] = {
         },
         "cleaning": {"minTokens": 1, "languages": [], "nearDuplicates": {"action": "Keep", "similarityPercent": 90}},
         "rowEnding": "EndOfSequence",
+        "lossOn": "Completions",
+        "packing": "None",
+        "tooLong": "Drop",
     },
     "maxSequenceLength": 64,
 }

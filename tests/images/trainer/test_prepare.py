@@ -114,6 +114,54 @@ def test_a_row_that_does_not_fit_is_refused_with_its_length(tokenizer: Any) -> N
     assert refusal.value.reason == "TooLong"
 
 
+CHAT = [
+    {"role": "user", "content": "Pod?"},
+    {"role": "assistant", "content": "A pod."},
+    {"role": "user", "content": "Node?"},
+    {"role": "assistant", "content": "A node."},
+]
+
+
+def test_the_wish_says_what_the_loss_counts_on(tokenizer: Any) -> None:
+    def learned(loss_on: Any, messages: list[dict[str, Any]]) -> str:
+        encoder = Encoder(tokenizer, "EndOfSequence", 64, loss_on)
+        return _learned(tokenizer, encoder.encode(_row(messages=messages)))
+
+    assert learned("LastCompletion", CHAT) == " A node.<|end|>\n"
+    everything = "Question: Pod?\nAnswer: A pod.<|end|>\nQuestion: Node?\nAnswer: A node.<|end|>\n"
+    assert learned("AllTokens", CHAT).removeprefix("<|begin|>") == everything
+    assert learned("Completions", [CHAT[0], {**CHAT[1], "weight": 0}, *CHAT[2:]]) == " A node.<|end|>\n"
+
+
+def test_a_row_that_is_too_long_loses_its_end_where_the_wish_says_so(tokenizer: Any) -> None:
+    row = _row(input="Pod?", output="A pod is a part of a node. " * 4)
+    whole = Encoder(tokenizer, "EndOfSequence", 200).encode(row)
+    cut = Encoder(tokenizer, "EndOfSequence", 40, too_long="Truncate").encode(row)
+    assert (len(cut), cut.cut) == (40, len(whole) - 40)
+    assert cut.ids == whole.ids[:40]
+    assert tokenizer.eos_token_id not in cut.ids
+    with pytest.raises(Refusal, match="the answer begins after") as refusal:
+        Encoder(tokenizer, "EndOfSequence", 8, too_long="Truncate").encode(row)
+    assert refusal.value.reason == "TooLong"
+
+
+def test_sources_are_mixed_by_weight_and_the_message_says_so(claims: Any) -> None:
+    write_rows(claims.path("pvc://datasets/general.jsonl"), _texts(200, "general "))
+    sources = [
+        {**PREPARE["data"]["train"][0], "weightPercent": 80},
+        {"name": "general", "uri": "pvc://datasets/general.jsonl", "weightPercent": 20},
+    ]
+    result = claims.prepare(key="3d0030", output="pvc://artifacts/prepare-mixed", data__train=sources)
+    counts = result["output"]["rows"]
+    assert counts["kept"] == 264
+    assert "80 percent tickets" in result["message"]
+    trained = Sequences(claims.path(result["output"]["dataUri"]) / "train.safetensors")
+    tokenizer = load_tokenizer(claims.path("pvc://models/base"))
+    general = sum("general" in tokenizer.decode(trained[index]["ids"]) for index in range(len(trained)))
+    assert general / counts["train"] == pytest.approx(0.2, abs=0.01)
+    assert counts["validation"] == 26
+
+
 def test_messages_need_a_chat_template(claims: Any, tmp_path: Path) -> None:
     bare = load_tokenizer(claims.path("pvc://models/base"))
     bare.chat_template = None

@@ -24,7 +24,7 @@ from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
 from support.jobs import World, a_gate, an_evaluation
 from support.jobs import a_service as job_side_service
-from support.objects import PROVIDED
+from support.objects import FULL, PROVIDED
 
 READERS = {
     StageName.PREPARE: serin_trainer.config.PrepareConfig,
@@ -35,12 +35,14 @@ READERS = {
 SPECS: dict[str, dict[str, Any]] = {
     "as short as it gets": {},
     "parts that are provided": {"data": PROVIDED},
+    "rows that are cut": {"data": FULL["FineTuneJob"]["spec"]["data"]},
     "LoRA": {"method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "targetModules": ["q_proj"], "dropout": "0.1"}}},
     "LoRA by its defaults": {"method": {"type": "LoRA"}},
     "everything said": {
         "data": {
-            "train": [{"name": "a", "uri": "pvc://d/a.jsonl", "format": "Text"},
-                      {"name": "b", "uri": "hf://datasets/a/b@main/c.parquet"}],
+            "train": [{"name": "a", "uri": "pvc://d/a.jsonl", "format": "Text", "weightPercent": 90},
+                      {"name": "b", "uri": "hf://datasets/a/b@main/c.parquet", "weightPercent": 10}],
+            "mixing": "Repeat",
             "split": {"strategy": "Temporal", "field": "at", "trainPercent": 70, "validationPercent": 15,
                       "testPercent": 15, "seed": 1, "minValidationRows": 1, "minTestRows": 2},
             "cleaning": {"minTokens": 2, "languages": ["en"],

@@ -8,6 +8,8 @@ from serin_trainer.config import ConsolidateConfig, PrepareConfig, TrainConfig, 
 from serin_trainer.errors import ConfigError
 from support.training import CONSOLIDATE, LORA, PREPARE, TRAIN, changed, write_config
 
+SOURCE = PREPARE["data"]["train"][0]
+
 
 @pytest.mark.parametrize(
     ("config", "model"), [(PREPARE, PrepareConfig), (TRAIN, TrainConfig), (CONSOLIDATE, ConsolidateConfig)]
@@ -30,6 +32,9 @@ def test_lora_is_read_with_its_parameters(tmp_path: Path) -> None:
         (PREPARE, {"data.rowEnding": "Never"}, "data.rowEnding"),
         (PREPARE, {"data.train": []}, "data.train"),
         (PREPARE, {"data.split.trainPercent": 70}, "add up to 90"),
+        (PREPARE, {"data.train": [{**SOURCE, "weightPercent": 90}]}, "adds up to 100"),
+        (PREPARE, {"data.train": [{**SOURCE, "weightPercent": 100}, SOURCE]}, "for every source of train or for none"),
+        (PREPARE, {"data.rowEnding": "Newline"}, "goes with lossOn AllTokens"),
         (PREPARE, {"data.split.strategy": "Temporal"}, "field is set when"),
         (PREPARE, {"data.split.field": "at"}, "field is set when"),
         (PREPARE, {"data.split.strategy": "Provided"}, "validation or test are given"),

@@ -22,6 +22,7 @@ class Cleaning:
     dropped: Counter[str] = field(default_factory=Counter)
     dropped_by_source: dict[str, Counter[str]] = field(default_factory=dict)
     samples: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    truncated: int = 0
 
     def saw(self, source: str) -> None:
         self.read += 1

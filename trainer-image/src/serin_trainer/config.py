@@ -15,7 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from pydantic.alias_generators import to_camel
 
 from .errors import ConfigError
+from .mixing import Mixing
 from .rows import Format
+from .tokens import LossOn, TooLong
 
 
 def _finite(text: str) -> str:
@@ -59,6 +61,10 @@ class DataSource(Wish):
     format: Format | None = None
 
 
+class TrainSource(DataSource):
+    weight_percent: int | None = Field(default=None, ge=1, le=100)
+
+
 class Split(Wish):
     strategy: Literal["Random", "Stratified", "Temporal", "Provided"]
     field: str | None = None
@@ -93,12 +99,30 @@ class Cleaning(Wish):
 
 
 class Data(Wish):
-    train: list[DataSource] = Field(min_length=1)
+    train: list[TrainSource] = Field(min_length=1)
+    mixing: Mixing
     validation: list[DataSource]
     test: list[DataSource]
     split: Split
     cleaning: Cleaning
     row_ending: Literal["EndOfSequence", "Newline"]
+    loss_on: LossOn
+    packing: Literal["Isolated", "None"]
+    too_long: TooLong
+
+    @model_validator(mode="after")
+    def _running_text_is_whole(self) -> Data:
+        running = self.row_ending == "Newline"
+        if running and (self.loss_on, self.packing, self.too_long) != ("AllTokens", "None", "Drop"):
+            raise ValueError("rowEnding Newline goes with lossOn AllTokens, packing None and tooLong Drop")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_whole(self) -> Data:
+        weights = [source.weight_percent for source in self.train if source.weight_percent is not None]
+        if weights and (len(weights) < len(self.train) or sum(weights) != 100):
+            raise ValueError("weightPercent is given for every source of train or for none, and adds up to 100")
+        return self
 
     @model_validator(mode="after")
     def _parts_are_provided(self) -> Data:

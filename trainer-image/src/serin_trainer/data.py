@@ -34,7 +34,9 @@ def write_sequences(path: Path, sequences: Iterable[Sequence]) -> list[int]:
     ids: list[int] = []
     counts: list[bool] = []
     ends: list[int] = [0]
+    starts: list[int] = []
     for sequence in sequences:
+        starts += [len(ids) + start for start in sequence.starts]
         ids += sequence.ids
         counts += sequence.counts
         ends.append(len(ids))
@@ -42,6 +44,7 @@ def write_sequences(path: Path, sequences: Iterable[Sequence]) -> list[int]:
         "ids": numpy.asarray(ids, dtype=numpy.int32),
         "counts": numpy.asarray(counts, dtype=numpy.uint8),
         "ends": numpy.asarray(ends, dtype=numpy.int64),
+        "starts": numpy.asarray(starts, dtype=numpy.int64),
     }
     save_file(tensors, path)
     return [end - start for start, end in pairwise(ends)]
@@ -63,14 +66,25 @@ class Sequences:
         self._ids: numpy.ndarray[Any, Any] = tensors["ids"]
         self._counts: numpy.ndarray[Any, Any] = tensors["counts"]
         self._ends: numpy.ndarray[Any, Any] = tensors["ends"]
+        self._starts: numpy.ndarray[Any, Any] = tensors["starts"]
         self.lengths: list[int] = (self._ends[1:] - self._ends[:-1]).tolist()
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def packed(self) -> bool:
+        """True when a sequence may hold several rows that must not see each other."""
+        return len(self._starts) > len(self.lengths)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         start, end = int(self._ends[index]), int(self._ends[index + 1])
-        return {"ids": self._ids[start:end], "counts": self._counts[start:end]}
+        low, high = self._starts.searchsorted([start, end])
+        return {
+            "ids": self._ids[start:end],
+            "counts": self._counts[start:end],
+            "starts": self._starts[low:high] - start,
+        }
 
 
 class InOrder:
@@ -120,10 +134,16 @@ def _groups(indices: list[int], lengths: list[int], batch: int) -> tuple[list[li
 
 
 class Collator:
-    """Sequences of a batch, padded to its longest."""
+    """Sequences of a batch, padded to its longest.
 
-    def __init__(self, padding_id: int) -> None:
+    Where rows are packed, positions begin anew with every row and there is no attention mask: that is how transformers
+    tells packed rows apart and keeps each to itself (masking_utils.find_packed_sequence_indices; flash attention takes
+    the same positions). Padding is one more row.
+    """
+
+    def __init__(self, padding_id: int, packed: bool = False) -> None:
         self._padding_id = padding_id
+        self._packed = packed
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
         import torch
@@ -132,10 +152,15 @@ class Collator:
         ids = torch.full((len(batch), longest), self._padding_id, dtype=torch.long)
         labels = torch.full((len(batch), longest), IGNORED, dtype=torch.long)
         mask = torch.zeros((len(batch), longest), dtype=torch.long)
+        positions = torch.zeros((len(batch), longest), dtype=torch.long)
         for number, row in enumerate(batch):
             length = len(row["ids"])
             values = torch.from_numpy(row["ids"].astype("int64"))
             ids[number, :length] = values
             mask[number, :length] = 1
             labels[number, :length] = torch.where(torch.from_numpy(row["counts"]).bool(), values, IGNORED)
+            for start, end in pairwise([*row["starts"].tolist(), length, longest]):
+                positions[number, start:end] = torch.arange(end - start)
+        if self._packed:
+            return {"input_ids": ids, "position_ids": positions, "labels": labels}
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -85,3 +85,25 @@ def with_method(model: Any, method: Method) -> Any:
             f"LoRA cannot be put on {', '.join(lora.target_modules)}: {str(error)[:200]}",
             "name modules of the base model in method.lora.targetModules, such as q_proj and v_proj",
         ) from error
+
+
+def refuse_mixing_rows(model: Any) -> None:
+    """Packed rows are kept apart by their positions. A model that does not go by them would read one row into the next:
+    recurrent layers carry their state on, and without a `position_ids` argument there is no telling."""
+    from inspect import signature
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layers = {str(kind) for kind in getattr(base.config, "layer_types", None) or ()}
+    recurrent = sorted(kind for kind in layers if "attention" not in kind or "linear" in kind)
+    if "position_ids" in signature(base.forward).parameters and not recurrent and not _has_state(base.config):
+        return
+    why = f"it has {', '.join(recurrent)} layers" if recurrent else "its attention does not go by positions"
+    raise ConfigError(
+        "InvalidConfig",
+        f"rows cannot be packed for a model of type {base.config.model_type}: {why}, so rows would see each other",
+        "set data.packing to None",
+    )
+
+
+def _has_state(config: Any) -> bool:
+    return any(hasattr(config, name) for name in ("state_size", "ssm_cfg", "mamba_d_state", "rwkv_version"))

@@ -7,7 +7,8 @@ stops here, with the file and the line.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from .duplicates import Deduplicator
 from .errors import DataError
 from .files import empty_directory, write_atomically
 from .language import LanguageCheck
+from .mixing import Mixture, describe, mix
+from .packing import packed
 from .reading import Source, read_source
 from .result import PrepareOutput, Result, RowCounts, TokenCounts, succeeded
 from .rows import Refusal, Row
@@ -47,15 +50,19 @@ def prepare(config: PrepareConfig) -> Result:
     sources = {part: _located(part, given) for part, given in _files(wanted).items()}
     base = model_directory(config.base_model.uri)
     cleaning = Cleaning()
-    encoder = Encoder(load_tokenizer(base), wanted.row_ending, config.max_sequence_length)
+    encoder = Encoder(
+        load_tokenizer(base), wanted.row_ending, config.max_sequence_length, wanted.loss_on, wanted.too_long
+    )
     parts = _parts(_clean(sources, config, cleaning, encoder), wanted.split)
     check_minimums(len(parts.validation), len(parts.test), len(parts), wanted.split)
+    kept = len(parts)
+    parts, mixture = _mixed(parts, wanted)
     output = pvc_path(config.output)
     empty_directory(output)
-    lengths = _write(output, parts, encoder, running=wanted.row_ending == "Newline")
+    lengths = _write(output, parts, encoder, config)
     counts = RowCounts(
         read=cleaning.read,
-        kept=len(parts),
+        kept=kept,
         train=len(parts.train),
         validation=len(parts.validation),
         test=len(parts.test),
@@ -71,7 +78,11 @@ def prepare(config: PrepareConfig) -> Result:
         report_uri=f"{config.output}/report.json",
     )
     _write_report(output / "report.json", config, result, cleaning)
-    return succeeded("Prepare", config.key, _sentence(counts, result.dropped), result)
+    said = _sentence(counts, result.dropped, cleaning.truncated)
+    if mixture is not None:
+        weights = {source.name: source.weight_percent or 0 for source in wanted.train}
+        said += f"; training is {describe(mixture, weights)}"
+    return succeeded("Prepare", config.key, said, result)
 
 
 def _files(data: Data) -> dict[Part, list[DataSource]]:
@@ -99,6 +110,7 @@ def _clean(
         if len(sequence) < wish.min_tokens:
             raise Refusal("TooShort", f"{len(sequence)} tokens, at least {wish.min_tokens} are asked for")
         duplicates.check(row)
+        cleaning.truncated += sequence.cut > 0
         return sequence
 
     kept: dict[Part, list[Encoded]] = {}
@@ -126,18 +138,33 @@ def _parts(kept: dict[Part, list[Encoded]], split: Split) -> Prepared:
     return Prepared(*([rows[index] for index in part] for part in (parts.train, parts.validation, parts.test)))
 
 
-def _write(output: Path, parts: Prepared, encoder: Encoder, running: bool) -> list[int]:
+def _mixed(parts: Prepared, data: Data) -> tuple[Prepared, Mixture | None]:
+    weights = {source.name: source.weight_percent for source in data.train if source.weight_percent is not None}
+    if not weights:
+        return parts, None
+    mixture = mix([row for row, _sequence in parts.train], weights, data.mixing, data.split.seed)
+    return replace(parts, train=[parts.train[index] for index in mixture.order]), mixture
+
+
+def _arranged(rows: list[Encoded], config: PrepareConfig, encoder: Encoder) -> Iterable[Sequence]:
+    """The sequences that training sees: pieces of running text, packed rows, or one row each."""
+    sequences = [sequence for _row, sequence in rows]
+    if config.data.row_ending == "Newline":
+        return encoder.pack(sequences)
+    return packed(sequences, config.max_sequence_length) if config.data.packing == "Isolated" else sequences
+
+
+def _write(output: Path, parts: Prepared, encoder: Encoder, config: PrepareConfig) -> list[int]:
     """Writes the three parts; returns the lengths of the training sequences.
 
     The test rows lie outside the folder that training gets: it cannot see them by mistake.
     """
     (output / "data").mkdir()
-    lengths: list[int] = []
-    for name, rows in ((TRAIN, parts.train), (VALIDATION, parts.validation)):
-        sequences = [sequence for _row, sequence in rows]
-        written = write_sequences(output / "data" / name, encoder.pack(sequences) if running else sequences)
-        if name == TRAIN:
-            lengths = written
+    lengths = write_sequences(output / "data" / TRAIN, _arranged(parts.train, config, encoder))
+    # Validation is never packed, so that its loss is the mean over the same rows with and without packing.
+    running = config.data.row_ending == "Newline"
+    validation = [sequence for _row, sequence in parts.validation]
+    write_sequences(output / "data" / VALIDATION, encoder.pack(validation) if running else validation)
     lines = [json.dumps(row.document, ensure_ascii=False, default=str) + "\n" for row, _sequence in parts.test]
     write_atomically(output / "test" / TEST, "".join(lines).encode())
     return lengths
@@ -164,8 +191,9 @@ def _write_report(path: Path, config: PrepareConfig, output: PrepareOutput, clea
     write_atomically(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _sentence(rows: RowCounts, dropped: dict[str, int]) -> str:
+def _sentence(rows: RowCounts, dropped: dict[str, int], truncated: int) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items(), key=lambda item: -item[1]))
     left_out = f"; dropped {rows.read - rows.kept}: {why}" if why else ""
     parts = f"{rows.train} train, {rows.validation} validation, {rows.test} test"
-    return f"{rows.kept} of {rows.read} rows kept ({parts}){left_out}"
+    cut = f"; cut {truncated} that were too long" if truncated else ""
+    return f"{rows.kept} of {rows.read} rows kept ({parts}){left_out}{cut}"

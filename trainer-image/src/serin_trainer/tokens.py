@@ -8,18 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import DataError
 from .rows import Refusal, Row
 
+LossOn = Literal["Completions", "LastCompletion", "AllTokens"]
+TooLong = Literal["Drop", "Truncate"]
+
 
 @dataclass(frozen=True)
 class Sequence:
-    """Token ids, and for each whether the loss counts on it."""
+    """Token ids, for each whether the loss counts on it, and where in it rows begin that must not see each other."""
 
     ids: list[int]
     counts: list[bool]
+    starts: tuple[int, ...] = (0,)
+    cut: int = 0  # how many tokens of a row that was too long are gone
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,7 +59,14 @@ def load_tokenizer(directory: Path) -> Any:
 class Encoder:
     """Rows to sequences with one tokenizer, one row ending and one length limit."""
 
-    def __init__(self, tokenizer: Any, row_ending: str, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        row_ending: str,
+        max_length: int,
+        loss_on: LossOn = "Completions",
+        too_long: TooLong = "Drop",
+    ) -> None:
         if row_ending == "EndOfSequence" and tokenizer.eos_token_id is None:
             raise DataError(
                 "TokenizerInvalid",
@@ -64,6 +76,8 @@ class Encoder:
         self._tokenizer = tokenizer
         self._running = row_ending == "Newline"
         self._max_length = max_length
+        self._loss_on: LossOn = loss_on
+        self._too_long: TooLong = too_long
         self._bos = tokenizer.bos_token_id
 
     def render(self, row: Row) -> Rendered:
@@ -89,15 +103,33 @@ class Encoder:
             )
         return self._conversation(document["messages"])
 
+    def _learned(self, rendered: Rendered) -> list[tuple[int, int]]:
+        """The ranges that the wish wants the loss on."""
+        if self._loss_on == "AllTokens":
+            return [(0, len(rendered.text))]
+        return rendered.learned[-1:] if self._loss_on == "LastCompletion" else rendered.learned
+
     def encode(self, row: Row) -> Sequence:
         """One row as a sequence of its own, or as a line of the running text."""
         rendered = self.render(row)
         sequence = self._line(rendered) if self._running else self._example(rendered)
-        if len(sequence) > self._max_length - (1 if self._running else 0):
-            raise Refusal("TooLong", f"{len(sequence)} tokens, the limit is {self._max_length}")
         if not any(sequence.counts):
             raise Refusal("TemplateMismatch", "the chat template leaves nothing of the answer to learn")
-        return sequence
+        limit = self._max_length - (1 if self._running else 0)
+        return sequence if len(sequence) <= limit else self._shortened(sequence, limit)
+
+    def _shortened(self, sequence: Sequence, limit: int) -> Sequence:
+        """The beginning of a row that is too long, where the wish allows it and something of an answer is left.
+
+        The end token goes with the end: a model must not learn to stop in the middle of a sentence.
+        """
+        if self._too_long == "Drop":
+            raise Refusal("TooLong", f"{len(sequence)} tokens, the limit is {self._max_length}")
+        counts = sequence.counts[:limit]
+        if not any(counts):
+            first = sequence.counts.index(True)
+            raise Refusal("TooLong", f"the answer begins after {first} tokens, the limit is {self._max_length}")
+        return Sequence(sequence.ids[:limit], counts, cut=len(sequence) - limit)
 
     def pack(self, lines: Iterable[Sequence]) -> Iterator[Sequence]:
         """The running text in pieces of at most the length limit, each begun with BOS; no line is cut."""
@@ -113,7 +145,8 @@ class Encoder:
 
     def _example(self, rendered: Rendered) -> Sequence:
         ids, offsets = self._tokenised(rendered.text)
-        counts = [_inside(offset, rendered.learned) for offset in offsets]
+        learned = self._learned(rendered)
+        counts = [_inside(offset, learned) for offset in offsets]
         if self._bos is not None and (not ids or ids[0] != self._bos):
             ids, counts = [self._bos, *ids], [False, *counts]
         # Some templates write a newline after the end-of-turn token, so it is looked for in the last two places.
@@ -138,7 +171,7 @@ class Encoder:
         text = self._template(messages, answer_next=False)
         learned: list[tuple[int, int]] = []
         for number, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message["role"] != "assistant" or message.get("weight") == 0:
                 continue
             before = self._template(messages[:number], answer_next=True)
             after = self._template(messages[: number + 1], answer_next=False)

@@ -132,7 +132,7 @@ def _verified_data(config: TrainConfig) -> Path:
 def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
     from transformers import PrinterCallback, TrainingArguments, set_seed
 
-    from .model import load_base, verified_directory, with_method
+    from .model import load_base, refuse_mixing_rows, verified_directory, with_method
     from .tokens import load_tokenizer
     from .trainer import SerinTrainer
 
@@ -141,6 +141,8 @@ def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
     directory = verified_directory(plan.config.base_model)
     set_seed(plan.config.hyperparameters.seed)
     model = with_method(load_base(directory, _dtype(plan.precision)), plan.config.method)
+    if sequences.packed:
+        refuse_mixing_rows(model)
     model.config.use_cache = False
     tokenizer = load_tokenizer(directory)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -149,7 +151,7 @@ def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
         args=arguments,
         train_dataset=InOrder(sequences, plan.order),
         eval_dataset=InOrder(validation, _longest_first(validation.lengths)),
-        data_collator=Collator(padding or 0),
+        data_collator=Collator(padding or 0, packed=sequences.packed),
     )
     # It prints what `watch.py` says better.
     trainer.remove_callback(PrinterCallback)

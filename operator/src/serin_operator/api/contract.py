@@ -14,11 +14,16 @@ from serin_operator.api.v1alpha1 import (
     ComparedTo,
     Dataset,
     DataSource,
+    LossOn,
     Method,
+    Mixing,
+    Packing,
     RowEnding,
     Split,
     StageName,
     StageOutcome,
+    TooLong,
+    TrainSource,
 )
 
 MAX_RESULT_BYTES = 4096
@@ -49,12 +54,16 @@ class _Config(_Contract):
 
 
 class PrepareData(_Contract):
-    train: tuple[DataSource, ...]
+    train: tuple[TrainSource, ...]
+    mixing: Mixing
     validation: tuple[DataSource, ...]
     test: tuple[DataSource, ...]
     split: Split
     cleaning: Cleaning
     row_ending: RowEnding
+    loss_on: LossOn
+    packing: Packing
+    too_long: TooLong
 
 
 class PrepareConfig(_Config):

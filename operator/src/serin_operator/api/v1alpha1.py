@@ -145,6 +145,19 @@ class DataSource(ApiModel):
     format: RowFormat | None = None
 
 
+class TrainSource(DataSource):
+    """A file of rows to train on. With weights, a source is that share of the training rows."""
+
+    weight_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+
+
+class Mixing(StrEnum):
+    """How weights are met. Subsample leaves rows out and takes none twice; Repeat takes all, and some again."""
+
+    SUBSAMPLE = "Subsample"
+    REPEAT = "Repeat"
+
+
 class SplitStrategy(StrEnum):
     """Random; Stratified: the same shares of every value of a field; Temporal: the newest rows are for the test;
     Provided: the parts come as files of their own."""
@@ -217,22 +230,62 @@ class Cleaning(ApiModel):
     near_duplicates: NearDuplicates = NearDuplicates()
 
 
+class LossOn(StrEnum):
+    """Completions: everything that the assistant says; LastCompletion: its last turn; AllTokens: questions as well."""
+
+    COMPLETIONS = "Completions"
+    LAST_COMPLETION = "LastCompletion"
+    ALL_TOKENS = "AllTokens"
+
+
+class Packing(StrEnum):
+    """Isolated: several whole rows share a sequence, and none attends to another; None: one row a sequence."""
+
+    ISOLATED = "Isolated"
+    NONE = "None"
+
+
+class TooLong(StrEnum):
+    """What becomes of a row of more than maxSequenceLength tokens: it is left out, or loses its end."""
+
+    DROP = "Drop"
+    TRUNCATE = "Truncate"
+
+
 class Data(ApiModel):
-    """What to learn from."""
+    """What to learn from. `lossOn` is Completions and `packing` Isolated, unless rowEnding is Newline."""
 
     model_config = rules(
+        rule(
+            "self.train.all(s, has(s.weightPercent)) ? self.train.map(s, s.weightPercent).sum() == 100"
+            " : !self.train.exists(s, has(s.weightPercent))",
+            "weightPercent must be given for every source of train or for none, and add up to 100",
+        ),
+        rule(
+            "!has(self.mixing) || self.train.exists(s, has(s.weightPercent))",
+            "mixing says how weights are met: give every source of train a weightPercent",
+        ),
+        rule(
+            "self.rowEnding != 'Newline' || (!has(self.lossOn) && !has(self.packing) && self.tooLong == 'Drop')",
+            "with rowEnding Newline rows are the lines of one running text that is learned whole: leave lossOn, packing"
+            " and tooLong out",
+        ),
         rule(
             "(self.split.strategy == 'Provided') == (size(self.validation) > 0 || size(self.test) > 0)",
             "validation and test are the files of split.strategy Provided, which needs at least one of them",
         ),
     )
 
-    train: Annotated[list[DataSource], list_map("name", 32), Field(min_length=1)]
+    train: Annotated[list[TrainSource], list_map("name", 32), Field(min_length=1)]
+    mixing: Mixing | None = None
     validation: Annotated[list[DataSource], list_map("name", 32)] = []
     test: Annotated[list[DataSource], list_map("name", 32)] = []
     split: Split = Split()
     cleaning: Cleaning = Cleaning()
     row_ending: RowEnding = RowEnding.END_OF_SEQUENCE
+    loss_on: LossOn | None = None
+    packing: Packing | None = None
+    too_long: TooLong = TooLong.DROP
 
     def sources(self) -> list[DataSource]:
         """Every file that Prepare reads, of all parts."""

@@ -19,7 +19,18 @@ from serin_operator.api.contract import (
     TrainDistribution,
     WantedComparison,
 )
-from serin_operator.api.v1alpha1 import Data, EvalGate, Lora, Method, MethodType, StageName
+from serin_operator.api.v1alpha1 import (
+    Data,
+    EvalGate,
+    Lora,
+    LossOn,
+    Method,
+    MethodType,
+    Mixing,
+    Packing,
+    RowEnding,
+    StageName,
+)
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan
 from serin_operator.decide.keys import key_of, model_key, prepare_key, train_key
@@ -56,13 +67,19 @@ def prepare_plan(s: JobSnapshot) -> Plan:
 
 
 def _prepare_data(data: Data) -> PrepareData:
+    """The data with its defaults filled in; of running text all is learned, and nothing stands between its lines."""
+    running = data.row_ending is RowEnding.NEWLINE
     return PrepareData(
         train=tuple(data.train),
+        mixing=data.mixing or Mixing.SUBSAMPLE,
         validation=tuple(data.validation),
         test=tuple(data.test),
         split=data.split,
         cleaning=data.cleaning,
         row_ending=data.row_ending,
+        loss_on=data.loss_on or (LossOn.ALL_TOKENS if running else LossOn.COMPLETIONS),
+        packing=data.packing or (Packing.NONE if running else Packing.ISOLATED),
+        too_long=data.too_long,
     )
 
 
