@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_trainer.packing import groups, joined
 from serin_trainer.tokens import Sequence
@@ -11,6 +11,7 @@ LIMIT = 64
 
 
 @given(st.lists(st.integers(1, LIMIT), max_size=200))
+@settings(deadline=None)
 def test_every_row_is_in_one_sequence_that_holds_it(lengths: list[int]) -> None:
     found = groups(lengths, LIMIT)
     assert sorted(index for group in found for index in group) == list(range(len(lengths)))

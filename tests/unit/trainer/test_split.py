@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_trainer.config import Split
 from serin_trainer.errors import DataError
@@ -43,6 +43,7 @@ def random_split(count: int, split: Split) -> Parts:
     seed=st.integers(0, 2**32),
     strategy=st.sampled_from(["Random", "Stratified", "Temporal"]),
 )
+@settings(deadline=None)
 def test_every_row_is_in_exactly_one_part(count: int, percents: tuple[int, int], seed: int, strategy: str) -> None:
     validation, test = percents
     field = None if strategy == "Random" else "at"
