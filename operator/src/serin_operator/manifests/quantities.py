@@ -1,8 +1,8 @@
-"""Kubernetes quantities, as far as a count of cores needs them
+"""Kubernetes quantities, as far as a count of cores and a comparison need them
 (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)."""
 
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
-from typing import Final
+from typing import Any, Final
 
 _SUFFIXES: Final = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
@@ -15,12 +15,25 @@ MOST_CORES: Final = 1024  # more than any machine has
 
 def whole_cores(quantity: int | str) -> int:
     """Whole cores, at least 1 and at most `MOST_CORES`; 1 for what is no quantity, since the apiserver says so itself."""
+    cores = _value(quantity)
+    if cores is None:
+        return 1
+    return int(min(max(cores, Decimal(1)), Decimal(MOST_CORES)).to_integral_value(ROUND_FLOOR))
+
+
+def same_quantity(one: Any, other: Any) -> bool:
+    """The apiserver writes quantities in its own way: 0.5 as 500m, 1024Mi as 1Gi."""
+    if not isinstance(one, str | int) or not isinstance(other, str | int):
+        return False
+    value = _value(one)
+    return value is not None and value == _value(other)
+
+
+def _value(quantity: int | str) -> Decimal | None:
     text = str(quantity)
     digits = text.rstrip("numkKMGTPEi")
     try:
-        cores = Decimal(digits) * _SUFFIXES[text[len(digits) :]]
+        value = Decimal(digits) * _SUFFIXES[text[len(digits) :]]
     except (InvalidOperation, KeyError):
-        return 1
-    if not cores.is_finite():
-        return 1
-    return int(min(max(cores, Decimal(1)), Decimal(MOST_CORES)).to_integral_value(ROUND_FLOOR))
+        return None
+    return value if value.is_finite() else None

@@ -17,6 +17,11 @@ def parts(item: Any, *path: str) -> list[Json]:
     return cast("list[Json]", found) if isinstance(found, list) else []
 
 
+def owned_by(item: Json, uid: str) -> bool:
+    """A label can be written by anybody; what is ours carries the owner's uid."""
+    return any(owner.get("uid") == uid for owner in parts(item, "metadata", "ownerReferences"))
+
+
 def by_type(conditions: list[Json]) -> dict[str, Json]:
     """Conditions by their type."""
     return {condition["type"]: condition for condition in conditions}

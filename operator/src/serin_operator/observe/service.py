@@ -30,7 +30,7 @@ from serin_operator.decide.service.snapshot import (
 from serin_operator.errors import Refused
 from serin_operator.manifests import names
 from serin_operator.manifests.serving import FINGERPRINT
-from serin_operator.observe.fields import Json, by_type, part, parts
+from serin_operator.observe.fields import Json, by_type, owned_by, part, parts
 from serin_operator.observe.pods import PodsView, pods_view
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.observe.traffic import gateway_view, route_view
@@ -87,7 +87,11 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
     return ServiceSnapshot(
         service=service,
         revisions=tuple(_of_service(name, [ModelRevision.model_validate(item) for item in found.revisions])),
-        children=tuple(_child(item) for item in [*found.config_maps, *found.services, *found.deployments]),
+        children=tuple(
+            _child(item)
+            for item in [*found.config_maps, *found.services, *found.deployments]
+            if owned_by(item, service.metadata.uid)
+        ),
         servings=_servings(found.deployments, found.pods),
         route=route_view(found.route, service),
         gateway=gateway_view(found.gateway),
@@ -131,6 +135,7 @@ def _child(item: Json) -> Child:
         revision=_revision(item),
         fingerprint=part(meta, "annotations").get(FINGERPRINT, ""),
         resource_version=meta["resourceVersion"],
+        says=part(item, "spec") or part(item, "data"),
     )
 
 

@@ -5,14 +5,14 @@ Truth about traffic is here and never in our own status. Not here: what the weig
 
 from serin_operator.api.v1alpha1 import GatewayRef, ModelService
 from serin_operator.decide.service.snapshot import GatewayView, RouteView
-from serin_operator.observe.fields import Json, by_type, part, parts
+from serin_operator.observe.fields import Json, by_type, owned_by, part, parts
 
 
 def route_view(route: Json | None, service: ModelService) -> RouteView | None:
     """None when there is no route of this name."""
     if route is None:
         return None
-    if not _owned(route, service):
+    if not owned_by(route, service.metadata.uid):
         return RouteView(
             backends=(),
             hostnames=(),
@@ -35,11 +35,8 @@ def route_view(route: Json | None, service: ModelService) -> RouteView | None:
         serving=_all_true(conditions),
         resource_version=route["metadata"]["resourceVersion"],
         problem=_problem(conditions),
+        rules=parts(route, "spec", "rules"),
     )
-
-
-def _owned(route: Json, service: ModelService) -> bool:
-    return any(owner.get("uid") == service.metadata.uid for owner in parts(route, "metadata", "ownerReferences"))
 
 
 def _backends(route: Json) -> tuple[tuple[str, int], ...]:

@@ -1,11 +1,12 @@
 """Which children to apply and which to delete. A revision without traffic is kept for a while, then leaves the route,
 and only then goes: a route that names a missing Service is refused by its Gateway."""
 
-from serin_operator.decide.decision import Action, Apply, Delete
+from serin_operator.decide.decision import Action, Apply, Delete, Manifest
 from serin_operator.decide.service import revisions
 from serin_operator.decide.service.canary import Plan
-from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.decide.service.snapshot import Child, ServiceSnapshot
 from serin_operator.manifests import names
+from serin_operator.manifests.drift import covers
 from serin_operator.manifests.serving import Serving, fingerprint, serving_objects
 
 
@@ -18,15 +19,21 @@ def kept(plan: Plan) -> list[str]:
 
 
 def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
-    """Children that are missing, or that were applied with another wish."""
-    there = {(child.kind, child.name): child.fingerprint for child in s.children}
+    """Children that are missing, that were applied with another wish, or that somebody has edited since."""
+    there = {(child.kind, child.name): child for child in s.children}
     return [
         Apply(manifest, names.FIELD_MANAGER_CHILDREN)
         for name in kept(plan)
         if (revision := s.by_name.get(name)) is not None
         for manifest in serving_objects(Serving(s.service, revision, s.settings.image, s.settings.pull_policy))
-        if there.get((manifest["kind"], manifest["metadata"]["name"])) != fingerprint(manifest)
+        if not _as_wished(there.get((manifest["kind"], manifest["metadata"]["name"])), manifest)
     ]
+
+
+def _as_wished(child: Child | None, manifest: Manifest) -> bool:
+    if child is None or child.fingerprint != fingerprint(manifest):
+        return False
+    return covers(child.says, manifest.get("spec", manifest.get("data")))
 
 
 def deletes(s: ServiceSnapshot, plan: Plan) -> list[Action]:

@@ -1,9 +1,10 @@
 """What the service loop sees of the world at one moment; `observe/service.py` fills it. Nothing is decided here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, ModelRevision, ModelService, StableStatus
 from serin_operator.decide.refusals import Refusal
@@ -66,7 +67,8 @@ class ServingView:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A ConfigMap, Service or Deployment that exists for a revision, with the fingerprint it was applied with."""
+    """A ConfigMap, Service or Deployment of this service that exists for a revision, with the fingerprint it was applied
+    with and what it says now."""
 
     api_version: str
     kind: str
@@ -75,6 +77,7 @@ class Child:
     revision: str
     fingerprint: str
     resource_version: str
+    says: Mapping[str, Any] = field(repr=False)  # its spec or data
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class RouteView:
     serving: bool  # our Gateway accepted it or the generation before: requests are answered meanwhile
     resource_version: str
     problem: str = ""  # what the Gateway says against it
+    rules: Sequence[Any] = field(default=(), repr=False)
     ours: bool = True  # False when a route of this name exists that somebody else made
 
     def weight(self, revision: str) -> int:

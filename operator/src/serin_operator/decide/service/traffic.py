@@ -1,11 +1,15 @@
 """The route to write: the plan's weights, and with 0 those that have just lost theirs. Not here: who deserves what."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from serin_operator.decide.decision import Action, Apply
 from serin_operator.decide.service import children
 from serin_operator.decide.service.canary import Plan
 from serin_operator.decide.service.facts import Weights
 from serin_operator.decide.service.snapshot import RouteView, ServiceSnapshot
 from serin_operator.manifests import names
+from serin_operator.manifests.drift import covers
 from serin_operator.manifests.route import http_route
 
 Backends = tuple[tuple[str, int], ...]
@@ -55,4 +59,10 @@ def _as_wanted(s: ServiceSnapshot, route: RouteView, backends: Backends) -> bool
         dict(route.backends) == dict(backends)  # their order says nothing
         and sorted(route.hostnames) == sorted(traffic.hostnames)
         and route.gateway == gateway
+        and covers(_without_backends(route.rules), _without_backends(http_route(s.service, ())["spec"]["rules"]))
     )
+
+
+def _without_backends(rules: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Which requests the route is for, and how long they may take."""
+    return [{name: value for name, value in rule.items() if name != "backendRefs"} for rule in rules]
