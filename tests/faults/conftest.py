@@ -26,6 +26,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--workers", type=int, default=6, help="stories told at the same time")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole_sweep: left out of --sweep=part")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What only the whole sweep tells, unless a point or a test was asked for by name."""
+    if config.getoption("--sweep") == "full" or config.getoption("keyword"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("whole_sweep")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def options(pytestconfig: pytest.Config) -> Options:
     ask = pytestconfig.getoption

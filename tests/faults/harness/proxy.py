@@ -56,7 +56,7 @@ class FaultProxy:
         self.failures: list[BaseException] = []  # the harness's own
         self._numbered = numbered
         self._writes = 0
-        self._counting = counting
+        self._counting, self._since = counting, 0
         self._planned: dict[int, Fault] = {}
         self._every: Fault | None = None
         self._matching: list[tuple[Predicate, Fault, list[int]]] = []
@@ -97,7 +97,7 @@ class FaultProxy:
         """The next write is the first; what came before has no number any more, and met no fault."""
         for call in self.writes:
             call.number = None
-        self._writes, self._counting = 0, True
+        self._writes, self._counting, self._since = 0, True, len(self.journal)
 
     # --- the plan ---------------------------------------------------------------------------------------------------
 
@@ -147,8 +147,8 @@ class FaultProxy:
 
     @property
     def calls(self) -> int:
-        """Requests that an apiserver would count, leases and watches left out: they depend on how long it took."""
-        return sum(1 for call in list(self.journal) if call.verb != "watch" and call.resource not in _TIMELESS)
+        """Requests since the numbers began, leases and watches left out: they depend on how long it took."""
+        return sum(1 for call in self.journal[self._since :] if call.verb != "watch" and call.resource not in _TIMELESS)
 
     def quiet_for(self) -> float:
         """Seconds since the last numbered write."""

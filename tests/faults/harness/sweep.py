@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from faults.harness.flows import Flow
 from faults.harness.injections import CommitThenAnswer, CommitThenCut, Fault, KillAfter, KillBefore, Run, TimeTravel
-from faults.harness.telling import Teller, Told
+from faults.harness.telling import Plan, Teller, Told
 from faults.harness.world import World
 
-Plan = Callable[[World], object]  # puts the faults on
 Choose = Callable[[Flow, int], "list[Point]"]  # of a flow with so many writes
 STALE_SECONDS = 3.0
 OLDER_BY = 3  # writes
@@ -98,6 +97,10 @@ class Sweep:
             if flow.name not in self._clean:
                 self._clean[flow.name] = self._pool.submit(self._teller.tell, flow)
             return self._clean[flow.name]
+
+    def story(self, flow: Flow, plan: Plan, patience: float | None = None) -> Future[Told]:
+        """The flow with a plan of its own."""
+        return self._pool.submit(self._teller.tell, flow, plan, patience)
 
     def of(self, flow: Flow, chosen: Choose, plan: Callable[[Point], Plan]) -> Swept:
         """The clean run of a flow, then its chosen points; returns at once."""

@@ -15,6 +15,7 @@ from faults.harness.plane import Plane
 from faults.harness.world import TooLate, World
 
 Json = dict[str, Any]
+Plan = Callable[[World], object]
 QUIET = 1.2  # seconds without a write before the end is looked at
 
 
@@ -28,8 +29,14 @@ class Told:
     violations: tuple[str, ...]  # of S, and of what the story waits for
     writes: tuple[Call, ...]
     calls: int
-    finished_at: float  # on the journal's clock
+    began_at: float  # on the journal's clock, as the next
+    finished_at: float
     timeline: str
+
+    @property
+    def took(self) -> float:
+        """Seconds from the first numbered write on; 0 for a story without an end."""
+        return self.finished_at - self.began_at if self.finished_at else 0.0
 
     def compared_with(self, clean: Told) -> tuple[str, ...]:
         """Every oracle's word; nothing when all is well."""
@@ -47,16 +54,21 @@ class Teller:
     seed: int = 0
     patience: float = 60.0
 
-    def tell(self, flow: Flow, plan: Callable[[World], object] = lambda world: None) -> Told:
-        """The whole story with the faults that `plan` puts on; it ends when nothing is written any more."""
-        with World(self.plane, self.actors, self.seed, self.patience, **flow.settings) as world:
-            plan(world)
+    def tell(self, flow: Flow, plan: Plan = lambda world: None, patience: float | None = None) -> Told:
+        """The whole story with the faults that `plan` puts on; it ends when nothing is written any more.
+
+        What `plan` returns, if anything, is called once the story is over, to take lasting faults off again.
+        """
+        with World(self.plane, self.actors, self.seed, patience or self.patience, **flow.settings) as world:
+            take_off = plan(world)
             violations: list[str] = []
             finished_at = 0.0
             try:
                 flow.run(world)
                 world.until(lambda: flow.final(world), "the end of the story")
                 finished_at = world.proxy.now
+                if callable(take_off):
+                    take_off()
                 world.until(lambda: world.proxy.quiet_for() > QUIET, "the operator comes to rest", 20)
                 world.until(lambda: flow.final(world), "the end of the story lasts", 5)
             except TooLate as late:
@@ -71,6 +83,7 @@ class Teller:
                 tuple(violations),
                 tuple(world.proxy.writes),
                 world.proxy.calls,
+                world.began_at,
                 finished_at,
                 world.timeline(),
             )

@@ -1,0 +1,168 @@
+"""R4: somebody else writes on everything all the time. R5: an apiserver that is busy, broken or slow.
+
+The stories end as ever, no edit of a user is lost, and an apiserver in trouble is not asked much more than a healthy one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from faults.harness import report
+from faults.harness.flows import FLOWS, Flow
+from faults.harness.injections import Delay, RandomAnswers
+from faults.harness.options import Options
+from faults.harness.sweep import Sweep
+from faults.harness.telling import Told
+from faults.harness.world import TooLate, World
+from serin_operator.api.kinds import DEPLOYMENT, FINE_TUNE_JOB, HTTP_ROUTE, JOB, MODEL_REVISION, MODEL_SERVICE, Kind
+
+Json = dict[str, Any]
+PATIENCE = 300.0
+PAUSE = 0.3  # between two rounds of the second writer
+MOST_CALLS = 2.0  # times those of the clean run
+STORM = tuple(flow for flow in FLOWS if flow.name in ("create-to-promoted", "promotion", "rollback-in-step"))
+LABEL, NOTE = "user.example/team", "user.example/note"
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """A fault that lasts for the whole story."""
+
+    name: str
+    fault: RandomAnswers | Delay
+
+    def __str__(self) -> str:
+        return self.name.removeprefix("R5 ").split(" for ")[0].replace(" ", "-")
+
+    def __call__(self, world: World) -> Callable[[], None]:
+        world.proxy.on_call(lambda call: world.began_at > 0, self.fault)
+        return world.proxy.clear
+
+
+PRESSURES = (
+    Pressure("R5 429 with Retry-After for 30 percent of the calls", RandomAnswers(0.3, 429, retry_after=1)),
+    Pressure("R5 500 for 30 percent of the calls", RandomAnswers(0.3, 500)),
+    Pressure("R5 2 s of latency for every call", Delay(2.0)),
+)
+Key = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def told(sweep: Sweep, request: pytest.FixtureRequest) -> dict[Key, Future[Told]]:
+    """All that was asked for, side by side, so that the pool is never empty."""
+    asked = [item.callspec.params for item in request.session.items if item.fspath == request.fspath]
+    plans = [(one["flow"], one.get("pressure") or SecondWriter.at_work) for one in asked]
+    return {(flow.name, str(plan)): sweep.story(flow, plan, PATIENCE) for flow, plan in plans}
+
+
+def part(flow: Flow, name: str) -> Any:
+    """A parameter; all but the named flow are left to the whole sweep."""
+    return pytest.param(flow, id=flow.name, marks=() if flow.name in name.split() else pytest.mark.whole_sweep)
+
+
+@pytest.mark.parametrize("flow", [part(flow, "promotion") for flow in STORM])
+@pytest.mark.parametrize("pressure", PRESSURES, ids=str)
+def test_an_apiserver_in_trouble_is_not_stormed(
+    pressure: Pressure, flow: Flow, sweep: Sweep, told: dict[Key, Future[Told]], options: Options
+) -> None:
+    clean, story = sweep.clean(flow).result(), told[flow.name, str(pressure)].result()
+    violations = list(story.compared_with(clean))
+    if story.calls > MOST_CALLS * clean.calls:
+        violations.append(f"{story.calls} calls, without a fault {clean.calls}")
+    report.record(pressure.name, 1, 1 if violations else 0, max(0.0, story.took - clean.took))
+    print(f"{flow}, {pressure}: {story.calls} calls ({clean.calls}) in {story.took:.0f} s ({clean.took:.0f} s)")
+    assert not violations, "\n".join([*violations, story.timeline])
+
+
+# --- R4 -------------------------------------------------------------------------------------------------------------
+
+
+class SecondWriter:
+    """A user's tool that labels and annotates whatever it sees, and edits what changes no decision, without a pause."""
+
+    KINDS = (FINE_TUNE_JOB, MODEL_SERVICE, MODEL_REVISION, JOB, DEPLOYMENT, HTTP_ROUTE)
+
+    def __init__(self, world: World) -> None:
+        self._world, self._api = world, world.plane.api()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self.rounds = 0
+
+    @classmethod
+    def at_work(cls, world: World) -> Callable[[], None]:
+        """A plan: from the start of the story to its end."""
+        writer = cls(world)
+        writer._thread.start()
+        return writer.finish
+
+    def finish(self) -> None:
+        """Stops, and fails when an edit is not there any more."""
+        self._stop.set()
+        self._thread.join()
+        lost = [line for kind in self.KINDS for item in self._items(kind) for line in self._lost(kind, item)]
+        self._api.client.close()
+        if lost or self.rounds < 3:
+            raise TooLate("; ".join(lost) or f"the second writer had only {self.rounds} rounds")
+
+    def _write(self) -> None:
+        while not self._stop.wait(PAUSE):
+            self.rounds += 1
+            for kind in self.KINDS:
+                for item in self._items(kind):
+                    self._edit(kind, item["metadata"]["name"])
+
+    def _items(self, kind: Kind) -> list[Json]:
+        return self._api.items(kind.path(self._world.namespace))
+
+    def _edit(self, kind: Kind, name: str) -> None:
+        said = {"labels": {LABEL: "a"}, "annotations": {NOTE: str(self.rounds)}}
+        change: Json = {"metadata": said}
+        if kind is FINE_TUNE_JOB:  # the budget of restarts is in no key
+            change["spec"] = {"distribution": {"maxRestarts": 3 + self.rounds % 5}}
+        if kind is MODEL_SERVICE:
+            change["spec"] = {"canary": {"progressDeadlineSeconds": 600 + self.rounds}}
+        self._api.client.patch(
+            kind.path(self._world.namespace, name),
+            json=change,
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+
+    def _lost(self, kind: Kind, item: Json) -> list[str]:
+        meta = item["metadata"]
+        where = f"{kind.kind} {meta['name']}"
+        if meta.get("deletionTimestamp"):
+            return []
+        lost = [] if meta.get("labels", {}).get(LABEL) == "a" else [f"{where} has lost the user's label"]
+        if kind is MODEL_SERVICE and item["spec"]["canary"]["progressDeadlineSeconds"] == 600:
+            lost.append(f"{where} has lost the user's edit")
+        return lost
+
+
+def theirs_left_out(told: Told) -> Told:
+    """The end without what the second writer wrote, and what it stirred up."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            dropped = {LABEL, NOTE, "generation", "observedGeneration", "maxRestarts", "progressDeadlineSeconds"}
+            return {k: without(v) for k, v in value.items() if k not in dropped and v != {} and without(v) != {}}
+        return [without(one) for one in value] if isinstance(value, list) else value
+
+    return replace(told, end={name: without(item) for name, item in told.end.items()})
+
+
+@pytest.mark.parametrize(
+    "flow", [part(flow, "create-to-promoted spec-edit-mid-run rollback-in-bake") for flow in FLOWS]
+)
+def test_a_second_writer_stops_nothing_and_loses_nothing(
+    flow: Flow, sweep: Sweep, told: dict[Key, Future[Told]], options: Options
+) -> None:
+    clean, story = sweep.clean(flow).result(), told[flow.name, str(SecondWriter.at_work)].result()
+    violations = theirs_left_out(story).compared_with(theirs_left_out(clean))
+    report.record("R4 a second writer on every object, all the time", 1, 1 if violations else 0,
+                  max(0.0, story.took - clean.took))  # fmt: skip
+    assert not violations, "\n".join([*violations, story.timeline])
