@@ -47,7 +47,7 @@ _DROPPED = frozenset(
 )  # fmt: skip  (hashes of texts that name the namespace)
 _CHILDREN_ONLY = frozenset({"generation", "observedGeneration"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)|\d\d:\d\d:\d\d UTC")
-_DURATION = re.compile(r"\b\d+(\.\d+)? s\b")
+_DURATION = re.compile(r"\b(\d+ of )?\d+(\.\d+)? s\b")
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CHILD = re.compile(r"-([0-9a-f]{8})-\d+$")
 
