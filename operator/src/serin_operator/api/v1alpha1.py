@@ -418,7 +418,8 @@ class StageStatus(ApiModel):
     finished_at: datetime | None = None
     retry_at: datetime | None = None
     image: Annotated[str, Field(max_length=512)] = ""
-    output: Preserved = Field(default_factory=dict)
+    # An empty map that takes the place of a full one is merged to null by server-side apply, and then refused.
+    output: Preserved = Field(default_factory=dict, exclude_if=lambda output: not output)
 
 
 class Progress(ApiModel):
