@@ -61,7 +61,7 @@ async def _work(
 ) -> None:
     """The lease, the watches with their net, and the queue, side by side, until the first of them ends."""
     queue = WorkQueue()
-    executor = Executor(cluster, leadership.me, leadership.holds, clock.now)
+    executor = Executor(cluster, leadership.me, clock.now)
     interest = Interest()
     wakeups = Wakeups(queue, interest, executor.wrote)
     watches = Watches(lambda: handlers.watch(wakeups.told, leadership.me))

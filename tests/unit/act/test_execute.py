@@ -1,15 +1,17 @@
 """The executor writes in the promised order and stops at the first stale look."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from serin_operator.act.execute import Executor, WriteRefused
-from serin_operator.api.kinds import Kind
+from serin_operator.api.kinds import EVENT, Kind
 from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, Fence, StatusWrite
 from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading, Refused
+from serin_operator.manifests import names
 
+GONE: dict[str, Any] = {}
 REGARDING = {"kind": "FineTuneJob", "namespace": "ml", "name": "bot", "uid": "u"}
 STATUS = StatusWrite("serin.dev/v1alpha1", "FineTuneJob", "ml", "bot", {"state": "Training"}, "m", expect="7")
 JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "ml"}}
@@ -18,7 +20,8 @@ JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "names
 class Recorder:
     """Stands where the Cluster stands and notes the calls."""
 
-    def __init__(self, fail_on: str = "", error: Exception | None = None) -> None:
+    def __init__(self, fail_on: str = "", error: Exception | None = None, there: dict[str, Any] | None = None) -> None:
+        self._there = there  # what has the name of everything that is created
         self.calls: list[str] = []
         self.bodies: list[Mapping[str, Any]] = []
         self._fail_on, self._error = fail_on, error
@@ -37,7 +40,11 @@ class Recorder:
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
         self._note(f"create {kind.kind}", manifest)
-        return True
+        return self._there is None or kind is EVENT
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        self._note(f"get {kind.kind} {name}")
+        return self._there or None
 
     async def confirm(self, kind: Kind, namespace: str, name: str, version: str) -> None:
         self._note(f"confirm {kind.kind} {name} {version}")
@@ -46,8 +53,8 @@ class Recorder:
         self._note(f"delete {kind.kind} {name} {uid} {version}")
 
 
-def executor(recorder: Recorder, leading: Callable[[], bool] = lambda: True) -> Executor:
-    return Executor(recorder, "pod-1", leading, lambda: datetime.now(UTC))  # type: ignore[arg-type]
+def executor(recorder: Recorder) -> Executor:
+    return Executor(recorder, "pod-1", lambda: datetime.now(UTC))  # type: ignore[arg-type]
 
 
 DECISION = Decision(
@@ -106,11 +113,52 @@ async def test_the_same_event_twice_has_the_same_name() -> None:
 
 
 async def test_a_process_that_lost_the_lease_in_the_middle_writes_no_more() -> None:
-    recorder = Recorder()
-    answers = iter([True, False])
+    recorder = Recorder("create Job", NotLeading("the lease ran out"))
     with pytest.raises(NotLeading):
-        await executor(recorder, lambda: next(answers)).carry_out(DECISION, REGARDING)
-    assert recorder.calls == ["apply FineTuneJob/status"]
+        await executor(recorder).carry_out(DECISION, REGARDING)
+    assert recorder.calls == ["apply FineTuneJob/status", "create Job"]
+
+
+OWNED: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {
+        "name": "j",
+        "namespace": "ml",
+        "labels": {names.MANAGED_BY: names.MANAGER},
+        "ownerReferences": [{"kind": "FineTuneJob", "uid": "u"}],
+    },
+}
+TWICE = Decision(sentence="x", actions=(Create(OWNED),), events=(Event("Training", "it trains"),))
+
+
+@pytest.mark.parametrize("also", [{}, {"uid": "j-uid", "resourceVersion": "3"}], ids=["bare", "as stored"])
+async def test_what_was_created_before_is_success_when_it_is_ours(also: dict[str, Any]) -> None:
+    recorder = Recorder(there={**OWNED, "metadata": OWNED["metadata"] | also})
+    await executor(recorder).carry_out(TWICE, REGARDING)
+    assert recorder.calls == ["create Job", "get Job j", "create Event"]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param({"metadata": {"name": "j"}}, id="a stranger's"),
+        pytest.param(
+            {"metadata": OWNED["metadata"] | {"ownerReferences": [{"uid": "predecessor"}]}}, id="its predecessor's"
+        ),
+        pytest.param({"metadata": OWNED["metadata"] | {"labels": {}}}, id="adopted, and not made by Serin"),
+    ],
+)
+async def test_an_object_of_the_same_name_that_is_not_ours_is_told(found: dict[str, Any]) -> None:
+    recorder = Recorder(there=found)
+    with pytest.raises(WriteRefused, match="that Serin did not make") as caught:
+        await executor(recorder).carry_out(TWICE, REGARDING)
+    assert (caught.value.refusal.kind, caught.value.refusal.name, caught.value.refusal.code) == ("Job", "j", 409)
+
+
+async def test_what_went_away_while_it_was_created_is_a_stale_look() -> None:
+    with pytest.raises(Conflict):
+        await executor(Recorder(there=GONE)).carry_out(TWICE, REGARDING)
 
 
 FENCED = Decision(

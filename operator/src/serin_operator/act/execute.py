@@ -3,9 +3,10 @@
 A conflict means that the look was stale: nothing further of this decision is done, and the object is looked at again.
 A refusal (quota, admission, rights) concerns one action: the others are done, since a Deployment that a quota refuses
 must not keep the route from moving. Only what follows a refused Create is left, since that builds upon it.
+Whether we may write at all is asked before every try of every write, by the Cluster that is handed in.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -23,7 +24,8 @@ from serin_operator.decide.decision import (
     StatusWrite,
 )
 from serin_operator.decide.refusals import Refusal
-from serin_operator.errors import Conflict, NotLeading, Refused, SerinError
+from serin_operator.errors import Conflict, Refused, SerinError
+from serin_operator.manifests import names
 from serin_operator.rest import Cluster, Json
 
 CONTROLLER = "serin.dev/operator"
@@ -41,12 +43,9 @@ class WriteRefused(SerinError):
 class Executor:
     """Writes to the cluster."""
 
-    def __init__(
-        self, cluster: Cluster, instance: str, may_write: Callable[[], bool], now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, cluster: Cluster, instance: str, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._instance = instance
-        self._may_write = may_write
         self._now = now
         self._written: dict[str, str] = {}  # uid -> resourceVersion of our last status write: only to tell echoes
 
@@ -57,10 +56,8 @@ class Executor:
     async def carry_out(self, decision: Decision, regarding: Json) -> None:
         """All of a decision, in order. `regarding` is the object reference that events point to."""
         for write in decision.statuses:
-            self._check_lease()
             await self._write_status(write)
         for fence in decision.fences if decision.actions else ():
-            self._check_lease()
             await self._pass(fence)
         refusal = await self._act(decision.actions)
         for event in decision.events:
@@ -72,7 +69,6 @@ class Executor:
         """Do what is accepted; the first refusal, if there was one."""
         first: Refusal | None = None
         for action in actions:
-            self._check_lease()
             try:
                 await self._do(action)
             except Refused as error:
@@ -80,11 +76,6 @@ class Executor:
                 if isinstance(action, Create):
                     break
         return first
-
-    def _check_lease(self) -> None:
-        """A process that was asleep for a minute must not carry on where it stopped: another one leads now."""
-        if not self._may_write():
-            raise NotLeading("the lease ran out before this write; somebody else may be leading")
 
     async def _write_status(self, write: StatusWrite) -> None:
         kind = KINDS[(write.api_version, write.kind)]
@@ -109,9 +100,22 @@ class Executor:
             case Apply(manifest, manager, expect):
                 await self._cluster.apply(_kind(manifest), _expecting(manifest, expect), manager)
             case Create(manifest):
-                await self._cluster.create(_kind(manifest), manifest)
+                await self._create(_kind(manifest), manifest)
             case Delete(api_version, kind, namespace, name, uid, version):
                 await self._cluster.delete(KINDS[(api_version, kind)], namespace, name, uid, version)
+
+    async def _create(self, kind: Kind, manifest: Manifest) -> None:
+        """What is there already is success when we made it, perhaps a moment ago by a try whose answer was lost."""
+        if await self._cluster.create(kind, manifest):
+            return
+        meta = manifest["metadata"]
+        found = await self._cluster.get(kind, meta.get("namespace"), meta["name"])
+        if found is None:
+            raise Conflict(f"{kind.kind} {meta['name']} went away while it was created")
+        if not _ours(manifest, found):
+            raise Refused(
+                f"{kind.kind} {meta['name']} exists", 409, "an object of this name exists that Serin did not make"
+            )
 
     async def _publish(self, event: Event, regarding: Json) -> None:
         """Events are hints: one that cannot be written is not worth a retry of the whole look."""
@@ -123,6 +127,18 @@ class Executor:
 
 def _kind(manifest: Any) -> Kind:
     return KINDS[(manifest["apiVersion"], manifest["kind"])]
+
+
+def _ours(wish: Manifest, found: Manifest) -> bool:
+    """The object has every owner of the wish, and says as the wish does who manages it."""
+    owners = {owner["uid"] for owner in found["metadata"].get("ownerReferences") or ()}
+    wanted = {owner["uid"] for owner in wish["metadata"].get("ownerReferences") or ()}
+    return wanted <= owners and _manager(wish) == _manager(found)
+
+
+def _manager(manifest: Manifest) -> str | None:
+    labels: Mapping[str, str] = manifest["metadata"].get("labels") or {}
+    return labels.get(names.MANAGED_BY)
 
 
 def _refusal(action: Action, error: Refused) -> Refusal:
