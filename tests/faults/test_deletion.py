@@ -62,7 +62,7 @@ def world(plane: Plane, actors: Actors) -> Iterator[World]:
 def in_canary(w: World) -> None:
     """A serves, B gets 10 percent and holds."""
     with_stable(w, steps=HOLDING)
-    w.prometheus.values[B] = GOOD
+    w.measures(B, GOOD)
     w.apply(passed_revision("b"))
     w.until(lambda: weights(w) == {A: 90, B: 10}, "the first step")
 
@@ -145,7 +145,7 @@ def test_somebody_elses_object_under_our_labels_is_left_alone(world: World) -> N
     labels = {names.MANAGED_BY: names.MANAGER, names.SERVICE: "bot", names.STAGE: "serve", names.REVISION: "old"}
     mine = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine", "labels": labels}, "data": {"a": "b"}}
     world.apply(mine)
-    world.prometheus.values[B] = BAD
+    world.measures(B, BAD)
     world.until(lambda: serves_only_with(world, "mine"), "the rollback, and the candidate's children are gone")
     assert world.get(CONFIG_MAP, "mine")["data"] == {"a": "b"}
 
@@ -172,7 +172,7 @@ def test_a_stable_whose_record_is_deleted_goes_on_serving(world: World) -> None:
 def test_a_jobs_children_that_are_deleted_come_back(world: World) -> None:
     """The Job of the running attempt, then its pod: the stage runs again, and the model gets to its users."""
     w = world
-    w.prometheus.values[TRAINED] = GOOD
+    w.measures(TRAINED, GOOD)
     w.behaviour.held = {StageName.TRAIN}
     w.apply(*claims(), gate(), service(), job())
     w.until(lambda: runs(w, StageName.TRAIN), "the training runs")

@@ -24,6 +24,7 @@ from support.serving_cluster import install_gateway_api
 Json = dict[str, Any]
 OPERATOR, ACTORS, USER = "operator", "actors", "user"
 PROXY = "proxy"
+RIGHTS = "system:serviceaccount:serin-system:serin"  # the chart's ServiceAccount, for the test of its rights
 CONTROLLERS = (
     "job-controller",
     "garbage-collector-controller",
@@ -52,7 +53,7 @@ def policy() -> Json:
         "rules": [
             {"level": "RequestResponse", "verbs": writes, "resources": told},
             # What was read tells which rights are used.
-            {"level": "Metadata", "users": [OPERATOR]},
+            {"level": "Metadata", "users": [OPERATOR, RIGHTS]},
             {"level": "None"},
         ],
     }
