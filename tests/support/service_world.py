@@ -267,6 +267,8 @@ class World:
 
     def carry_out(self, decision: Decision, dies_after: int | None = None) -> None:
         """What the executor does with a decision."""
+        for guard in decision.guards:
+            self._expect(guard.kind, guard.name, guard.expect)
         for number, write in enumerate([*decision.statuses, *decision.actions]):
             if number == dies_after:
                 raise Died

@@ -17,4 +17,4 @@ class Options:
     @property
     def command(self) -> str:
         """What repeats a failure, up to the point."""
-        return f".venv/bin/python -m pytest -q tests/faults --seed={self.seed}"
+        return f".venv/bin/python -m pytest -q --seed={self.seed}"

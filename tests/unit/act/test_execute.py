@@ -1,6 +1,7 @@
 """The executor writes in the promised order and stops at the first stale look."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -185,6 +186,14 @@ async def test_a_decision_without_actions_asks_for_no_fence() -> None:
     recorder = Recorder()
     await executor(recorder).carry_out(Decision(sentence="x", fences=FENCED.fences), REGARDING)
     assert recorder.calls == []
+
+
+async def test_a_guard_that_does_not_hold_stops_everything() -> None:
+    recorder = Recorder("confirm ModelService bot 7", Conflict("newer"))
+    guarded = replace(FENCED, guards=FENCED.fences, statuses=(STATUS,))
+    with pytest.raises(Conflict):
+        await executor(recorder).carry_out(guarded, REGARDING)
+    assert recorder.calls == ["confirm ModelService bot 7"]
 
 
 async def test_an_apply_names_the_version_that_it_may_replace() -> None:

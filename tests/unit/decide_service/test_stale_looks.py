@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from serin_operator.decide.service import decide_service
+from serin_operator.decide.service.snapshot import ReadingKind
 from serin_operator.errors import Conflict
 from support.service_world import World, play, stable_is, with_stable
 
@@ -54,6 +55,23 @@ def test_the_route_is_not_written_over_one_that_moved_meanwhile() -> None:
     with pytest.raises(Conflict):
         late(world, lambda: world.set_route(dict(world.weights)))
     assert candidate not in world.weights
+
+
+def test_a_revision_is_not_rejected_for_what_a_service_was_before() -> None:
+    """An operator that woke up in an older view, where the revision was still on trial."""
+    world, _ = with_stable()
+    candidate = world.passes("b")
+    play(world, 60, until=lambda w: w.weights.get(candidate))
+    world.models[candidate].says("latency", ReadingKind.VALUE, 9.0)
+    decision = decide_service(world.snapshot())
+    while not any(write.kind == "ModelRevision" for write in decision.statuses):
+        world.carry_out(decision)
+        world.tick()
+        decision = decide_service(world.snapshot())
+    world.touch("ModelService", "bot", lambda status: status.update(message="went on"))
+    with pytest.raises(Conflict):
+        world.carry_out(decision)
+    assert "rollout" not in world.objects["ModelRevision", candidate]["status"]
 
 
 def test_nothing_is_deleted_for_a_service_that_moved_on() -> None:

@@ -55,6 +55,8 @@ class Executor:
 
     async def carry_out(self, decision: Decision, regarding: Json) -> None:
         """All of a decision, in order. `regarding` is the object reference that events point to."""
+        for guard in decision.guards:
+            await self._pass(guard)
         for write in decision.statuses:
             await self._write_status(write)
         for fence in decision.fences if decision.actions else ():

@@ -23,9 +23,9 @@ class StatusWrite:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Go on to the actions only if this object is still the version that the decision was made on.
+    """Go on only if this object is still the version that the decision was made on.
 
-    Actions touch other objects than the one that was looked at, so its own version does not guard them: a look that was
+    Records and actions touch other objects than the one that was looked at, so its own version does not guard them: a look that was
     stale, or a process that slept between looking and writing, would act on a world that is gone.
     """
 
@@ -83,10 +83,12 @@ class Event:
 class Decision:
     """What to do now. Status writes come first: what cannot be observed later is written down before anything moves.
 
-    Fences stand between them and the actions; an object whose status was just written needs none.
+    Guards stand before all of it, for statuses that are not of the object that was looked at. Fences stand between the
+    statuses and the actions; an object whose status was just written needs none.
     """
 
     sentence: str
+    guards: tuple[Fence, ...] = ()
     statuses: tuple[StatusWrite, ...] = ()
     fences: tuple[Fence, ...] = ()
     actions: tuple[Action, ...] = ()

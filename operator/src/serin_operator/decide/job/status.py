@@ -87,6 +87,7 @@ def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
     events = (Event(state.value, sentence, warning=state in STALLED | {State.HELD}),) if changed else ()
     return Decision(
         sentence=sentence,
+        guards=(_fence(s),) if o.records and not news else (),
         statuses=(*own, *o.records),
         fences=() if news else (_fence(s),),
         actions=tuple(o.actions),
@@ -96,7 +97,7 @@ def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
 
 
 def _fence(s: JobSnapshot) -> Fence:
-    """Nothing is started or deleted for a job whose journal has moved on."""
+    """Nothing is judged, started or deleted for a job whose journal has moved on."""
     meta = s.job.metadata
     return Fence(API_VERSION, "FineTuneJob", meta.namespace, meta.name, meta.resource_version)
 

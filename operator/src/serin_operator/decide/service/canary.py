@@ -86,7 +86,7 @@ def change_candidate(s: ServiceSnapshot) -> Plan:
     chosen = revisions.next_candidate(s)
     weights = facts.all_to_stable(s)
     if chosen is None:
-        return Plan(words.candidate_dropped(s), s.stable, None, weights, SOON)
+        return Plan(words.candidate_dropped(s), s.stable, None, weights, SOON, slos=())
     name = chosen.metadata.name
     candidate = CandidateStatus(revision=name, digest=chosen.spec.artifact.digest, step=0, since=s.now)
     sentence = words.candidate_begins(s, name)

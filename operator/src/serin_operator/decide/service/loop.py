@@ -7,8 +7,8 @@ after any single write leaves a world from which the next look goes on safely.
 from collections.abc import Mapping
 from datetime import timedelta
 
-from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE
-from serin_operator.api.v1alpha1 import ModelRevision, RolloutRecord
+from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE, Kind
+from serin_operator.api.v1alpha1 import ModelRevision, ObjectMeta, RolloutRecord
 from serin_operator.decide.decision import Decision, Fence, StatusWrite
 from serin_operator.decide.service import canary, children, revisions, traffic
 from serin_operator.decide.service.canary import Plan
@@ -28,6 +28,7 @@ def decide_service(s: ServiceSnapshot) -> Decision:
     )
     return Decision(
         sentence=plan.sentence,
+        guards=(_fence(MODEL_SERVICE, s.service.metadata),) if before else (),
         statuses=statuses,
         fences=_fences(s, plan, statuses),
         actions=(*children.applies(s, plan), *traffic.applies(s, plan), *children.deletes(s, plan)),
@@ -42,15 +43,18 @@ def _fences(s: ServiceSnapshot, plan: Plan, written: tuple[StatusWrite, ...]) ->
     known = {(write.kind, write.name) for write in written}
     receiving = [s.by_name[name] for name, weight in (plan.weights or {}).items() if weight and name in s.by_name]
     looked_at = [(MODEL_SERVICE, s.service.metadata), *((MODEL_REVISION, r.metadata) for r in receiving)]
-    return tuple(
-        Fence(kind.api_version, kind.kind, meta.namespace, meta.name, meta.resource_version)
-        for kind, meta in looked_at
-        if (kind.kind, meta.name) not in known
-    )
+    return tuple(_fence(kind, meta) for kind, meta in looked_at if (kind.kind, meta.name) not in known)
+
+
+def _fence(kind: Kind, meta: ObjectMeta) -> Fence:
+    return Fence(kind.api_version, kind.kind, meta.namespace, meta.name, meta.resource_version)
 
 
 def _records_first(s: ServiceSnapshot, plan: Plan) -> Mapping[str, RolloutRecord]:
-    """Rejections and supersessions: they take a revision out of the running, so they come before its weight moves."""
+    """Rejections and supersessions: they take a revision out of the running, so they come before its weight moves.
+
+    They last for ever, and the revision's own version says nothing of the service that condemns it: a guard does.
+    """
     found = {**_superseded(s), **_weight_zero(s)}
     return {**found, **{revision.metadata.name: record for revision, record in plan.records}}
 
