@@ -111,7 +111,7 @@ class World:
         while not fact():
             if time.monotonic() > deadline:
                 raise TooLate(f"not within {seconds or self.patience:.0f} s: {what}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def note(self, text: str) -> None:
         self.notes.append((self.proxy.now, text))
