@@ -1,0 +1,161 @@
+"""The oracles speak up: each thing that must never be, told in a few audit events, and the same story without it."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from faults.harness.oracles import Naming, count_differences, creates_and_deletes, differences, safety
+from faults.harness.plane import ACTORS, OPERATOR, USER
+from faults.harness.sweep import points_of, some
+
+Json = dict[str, Any]
+
+
+class Log:
+    """An audit log that is written by hand; each event is a second after the one before."""
+
+    def __init__(self) -> None:
+        self.events: list[Json] = []
+
+    def add(
+        self, user: str, verb: str, resource: str, name: str, made: Json, *, sub: str = "", code: int = 200
+    ) -> "Log":
+        ref = {"resource": resource, "namespace": "ns", "name": name, "subresource": sub}
+        self.events.append(
+            {"stageTimestamp": f"2026-06-01T12:00:{len(self.events):02}.000000Z", "verb": verb, "objectRef": ref,
+             "user": {"username": user}, "responseStatus": {"code": code}, "responseObject": made}
+        )  # fmt: skip
+        return self
+
+    def revision(self, name: str, *, rejected: bool = False, verdict: str = "Passed") -> "Log":
+        status: Json = {"gate": {"verdict": verdict}, "rollout": {"rejection": {"reason": "x"}} if rejected else {}}
+        made = {"metadata": {"name": name}, "status": status}
+        return self.add(OPERATOR, "patch", "modelrevisions", name, made, sub="status")
+
+    def weights(self, **weights: int) -> "Log":
+        refs = [{"name": name, "weight": weight} for name, weight in weights.items()]
+        made = {"metadata": {"name": "bot"}, "spec": {"rules": [{"backendRefs": refs}]}}
+        return self.add(OPERATOR, "patch", "httproutes", "bot", made)
+
+    def server(self, revision: str, ready: bool = True) -> "Log":
+        labels = {"serin.dev/stage": "serve", "serin.dev/revision": revision}
+        return self._pod(f"pod-{revision}", labels, "rs", "Running", ready)
+
+    def trainer(self, run: str, phase: str = "Running") -> "Log":
+        return self._pod(f"pod-{run}", {"serin.dev/stage": "train", "serin.dev/job": "bot"}, run, phase, True)
+
+    def gone(self, name: str, grace: int) -> "Log":
+        made = {"metadata": {"uid": name, "name": name, "labels": {"serin.dev/stage": "train"},
+                             "deletionGracePeriodSeconds": grace}}  # fmt: skip
+        return self.add(ACTORS, "delete", "pods", name, made)
+
+    def job(self, name: str, condition: str = "") -> "Log":
+        labels = {"serin.dev/stage": "train", "serin.dev/job": "bot", "serin.dev/key": "k"}
+        conditions = [{"type": condition, "status": "True"}] if condition else []
+        made = {"metadata": {"name": name, "uid": name, "labels": labels}, "status": {"conditions": conditions}}
+        return self.add(OPERATOR, "update" if condition else "create", "jobs", name, made, code=201)
+
+    def _pod(self, name: str, labels: Json, owner: str, phase: str, ready: bool) -> "Log":
+        condition = {"type": "Ready", "status": str(ready)}
+        made = {"metadata": {"uid": name, "name": name, "labels": labels, "ownerReferences": [{"uid": owner}]},
+                "status": {"phase": phase, "conditions": [condition]}}  # fmt: skip
+        return self.add(ACTORS, "patch", "pods", name, made, sub="status")
+
+    def found(self) -> list[str]:
+        return [violation.what for violation in safety(self.events)]
+
+
+def serving() -> Log:
+    return Log().revision("a").revision("b").server("a").server("b").weights(a=100)
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        pytest.param(
+            serving().weights(a=90, b=10).revision("b", rejected=True).weights(a=50, b=50),
+            "b, which is rejected, rose from 10 to 50",
+            id="a rejected weight rises",
+        ),
+        pytest.param(
+            serving().revision("b", verdict="Failed").weights(a=90, b=10), "b, which passed no gate", id="no gate passed"
+        ),
+        pytest.param(Log().revision("a").weights(a=100), "a has no ready pod", id="nobody there"),
+        pytest.param(
+            serving().weights(b=100).server("a", ready=False).job("x").job("x", "Complete").job("y", "Complete")
+            .job("z", "Complete").weights(a=100),
+            "a has no ready pod",
+            id="back to pods that went away",
+        ),
+        pytest.param(Log().trainer("1").trainer("2"), "two attempts of bot/train run", id="two trainings"),
+        pytest.param(
+            Log().trainer("1").gone("pod-1", 120).trainer("2"), "two attempts of bot/train run", id="the first is dying"
+        ),
+        pytest.param(Log().job("1").job("2"), "2 was created while 1 was not finished", id="two Jobs"),
+        pytest.param(
+            Log().add(OPERATOR, "patch", "modelservices", "bot", {}), "the operator wrote modelservices bot itself",
+            id="a user's spec",
+        ),
+    ],
+)  # fmt: skip
+def test_what_must_never_be_is_told(log: Log, words: str) -> None:
+    assert any(words in what for what in log.found()), log.found()
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param(
+            serving().weights(a=90, b=10).revision("b", rejected=True).weights(a=100, b=0), id="a rollback"
+        ),
+        pytest.param(Log().trainer("1").trainer("1", "Failed").trainer("2"), id="one training after the other"),
+        pytest.param(Log().trainer("1").gone("pod-1", 120).gone("pod-1", 0).trainer("2"), id="the first is gone"),
+        pytest.param(Log().job("1").job("1", "Failed").job("2"), id="one Job after the other"),
+        pytest.param(Log().add(OPERATOR, "patch", "modelservices", "bot", {}, sub="status"), id="a status"),
+        pytest.param(Log().add(USER, "patch", "modelservices", "bot", {}), id="the user's own edit"),
+        pytest.param(Log().add(OPERATOR, "patch", "modelservices", "bot", {}, code=409), id="refused"),
+    ],
+)  # fmt: skip
+def test_what_may_be_is_not_told(log: Log) -> None:
+    assert log.found() == []
+
+
+def test_creates_and_deletes_are_counted_by_object_and_only_when_they_happened() -> None:
+    log = Log().job("1").add(OPERATOR, "delete", "jobs", "1", {}).add(OPERATOR, "delete", "jobs", "2", {}, code=404)
+    log.add(OPERATOR, "create", "jobs", "3", {}, code=409).add(USER, "create", "jobs", "4", {}, code=201)
+    counted = creates_and_deletes(log.events)
+    assert counted == Counter({"create jobs 1": 1, "delete jobs 1": 1})
+    assert count_differences(counted, counted) == []
+    assert count_differences(counted, Counter({"create jobs 1": 2})) == [
+        "C: create jobs 1 2 times, without a fault 1",
+        "C: delete jobs 1 0 times, without a fault 1",
+    ]
+
+
+def test_ends_differ_by_field() -> None:
+    clean = {"Job a": {"status": {"succeeded": 1}}, "Job b": {}}
+    assert differences(clean, clean) == []
+    assert differences(clean, {"Job a": {"status": {"succeeded": 2}}, "Job c": {}}) == [
+        "E: Job a: .status.succeeded is 2, without a fault 1",
+        "E: Job b is missing",
+        "E: Job c is there and should not be",
+    ]
+
+
+def test_what_differs_from_run_to_run_is_left_out_of_names_and_texts() -> None:
+    child = {"metadata": {"name": "bot-train-0a1b2c3d-1", "labels": {"serin.dev/key": "fedcba9876543210"}}}
+    said = Naming("f-12345678", [child])
+    assert said.plain("f-12345678/bot-train-0a1b2c3d-1") == "NAMESPACE/bot-train-fedcba98-1"
+    assert said.plain("since 12:00:01 UTC, 3 of 5 s, after 0.4 s") == "since TIME, N s, after N s"
+    assert said.plain("2026-01-02T03:04:05.678901Z") == "TIME"
+
+
+def test_a_part_of_the_points_is_spread_and_picked_by_seed() -> None:
+    points = points_of("flow", 20, ("before", "after"))
+    assert some(points, 100, 1) == points
+    picked = some(points, 4, 1)
+    assert picked == some(points, 4, 1)
+    assert picked != some(points, 4, 2)
+    assert len(set(picked)) == 4
+    everything = {point for seed in range(200) for point in some(points, 4, seed)}
+    assert everything == set(points)
