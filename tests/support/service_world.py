@@ -176,6 +176,12 @@ class World:
         service["metadata"]["generation"] += 1
         self._stamp(service)
 
+    def remove(self, kind: str, name: str) -> None:
+        """Somebody deletes an object."""
+        del self.objects[(kind, name)]
+        if kind == "HTTPRoute":
+            self._route_changed()
+
     def touch(self, kind: str, name: str, change: Callable[[Json], None]) -> None:
         """Somebody else writes a status: another leader, or we ourselves before a long sleep."""
         found = self.objects[(kind, name)]
@@ -217,12 +223,18 @@ class World:
     @property
     def weights(self) -> dict[str, int]:
         """By the route as it is written, without zeros."""
-        return {name: weight for name, weight in self._backends().items() if weight}
+        return {name: weight for name, weight in self.backends.items() if weight}
 
     def running(self) -> set[str]:
         return {name for kind, name in self.objects if kind == "Deployment"}
 
+    def revisions(self) -> list[str]:
+        return [name for kind, name in self.objects if kind == "ModelRevision"]
+
     def deployment_ready(self, service: str) -> bool:
+        """Requests to it are answered."""
+        if ("Service", service) not in self.objects:
+            return False
         status = self.objects.get(("Deployment", service), {}).get("status", {})
         return bool(status.get("readyReplicas", 0))
 
@@ -303,8 +315,8 @@ class World:
             raise Conflict(f"{kind} {name} is newer")
 
     def _write_status(self, write: StatusWrite) -> None:
-        found = self.objects[(write.kind, write.name)]
         self._expect(write.kind, write.name, write.expect)
+        found = self.objects[(write.kind, write.name)]
         self.writes.append(f"status {write.kind} {write.name}")
         before = found.get("status", {})
         if write.kind == "ModelRevision":
@@ -319,7 +331,7 @@ class World:
         self.writes.append(f"apply {key[0]} {key[1]}")
         before = self.objects.get(key)
         if key[0] == "HTTPRoute":
-            self._check_route(self._backends(), _backends_of(manifest))
+            self._check_route(self.backends, _backends_of(manifest))
         new = {**manifest, "metadata": dict(manifest["metadata"])}  # what is written is never changed in place below
         old_meta = before["metadata"] if before is not None else {}
         changed = before is None or before.get("spec") != new.get("spec")
@@ -370,7 +382,8 @@ class World:
             return
         if old["revision"] != new["revision"]:
             if bake is not None and bake["previous"] == new["revision"]:
-                assert self.is_rejected(old["revision"]), f"{old['revision']} was rolled back without a rejection"
+                known = ("ModelRevision", old["revision"]) in self.objects
+                assert not known or self.is_rejected(old["revision"]), f"{old['revision']} is back without a rejection"
             else:
                 assert before["candidate"]["revision"] == new["revision"], f"{new['revision']} came from nowhere"
                 self._check_measured(new["revision"], f"step {len(self._steps())}")
@@ -465,13 +478,15 @@ class World:
         route["status"] = {"parents": [parent]}
 
     def _send(self, seconds: float) -> None:
-        for name, weight in self._backends().items():
+        for name, weight in self.backends.items():
             if weight and self.deployment_ready(name):
                 self.step_requests[name] = self.step_requests.get(name, 0) + seconds * weight / 10
             elif weight:
                 self.failures += 1
 
-    def _backends(self) -> dict[str, int]:
+    @property
+    def backends(self) -> dict[str, int]:
+        """By the route as it is written, with zeros."""
         route = self.objects.get(("HTTPRoute", SERVICE))
         return _backends_of(route) if route is not None else {}
 

@@ -136,7 +136,7 @@ def test_nobody_is_withdrawn_to_a_stable_that_does_not_answer() -> None:
     world, stable, name = under_traffic("Withdraw")
     world.sources.away = True
     world.models[stable].ready = False
-    play(world, 100)
+    play(world, 50)
     assert world.weights == {stable: 90, name: 10}
     world.models[stable].ready = None
     play(world, 10)

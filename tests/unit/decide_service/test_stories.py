@@ -289,6 +289,37 @@ def test_no_rollback_to_a_stable_that_does_not_answer() -> None:
     assert world.weights == {stable: 100}
 
 
+def test_a_stable_that_never_comes_back_does_not_keep_a_good_model_out_for_ever() -> None:
+    """It cannot be mended by a new model otherwise. Found by test_any_order.py: its record and Deployment were deleted."""
+    world, stable = with_stable()
+    world.models[stable].ready = False
+    name = world.passes("b")
+    play(world, 55)
+    assert world.weights == {stable: 100}
+    assert "no pod of the stable" in world.status["message"]
+    play(world, 20, until=lambda w: w.weights == {name: 100})
+    assert world.weights == {name: 100}
+    assert f"since no pod of {stable} has answered for " in world.status["message"]
+    play(world, 200, until=stable_is(name))
+    assert world.status["stable"]["revision"] == name
+
+
+def test_a_candidate_that_stands_in_for_a_lost_stable_is_judged_and_gives_way_when_that_is_back() -> None:
+    world, stable = with_stable()
+    world.models[stable].ready = False
+    name = world.passes("b", bad_model())
+    play(world, 100, until=lambda w: w.weights == {name: 100})
+    play(world, 10)
+    assert world.rollout(name)["rejection"]["reason"] == "SloBreached"
+    assert world.condition("Ready")["reason"] == "NoHealthyStable"
+    world.models[stable].ready = None
+    play(world, 3)
+    assert world.weights == {stable: 100}
+    better = world.passes("c")
+    play(world, 100, until=lambda w: w.weights.get(better) == 10)
+    assert world.weights == {stable: 90, better: 10}
+
+
 def test_an_slo_with_an_unknown_source_keeps_the_candidate_without_traffic_and_lists_the_known_ones() -> None:
     service = a_service()
     world = World(service)

@@ -819,6 +819,8 @@ class CandidateStatus(Watched):
     step_started_at: datetime | None = None
     withdrawals: int = 0
     withdrawn_at: datetime | None = None
+    stable_silent_seconds: int = 0  # without a pod of the stable that answers, as far as it was seen
+    stable_silent_at: datetime | None = None  # when that was last seen
 
 
 class BakeStatus(Watched):

@@ -92,7 +92,7 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
             for item in [*found.config_maps, *found.services, *found.deployments]
             if owned_by(item, service.metadata.uid)
         ),
-        servings=_servings(found.deployments, found.pods),
+        servings=_servings(found.deployments, found.services, found.pods),
         route=route_view(found.route, service),
         gateway=gateway_view(found.gateway),
         look=None,
@@ -139,10 +139,13 @@ def _child(item: Json) -> Child:
     )
 
 
-def _servings(deployments: Sequence[Json], pods: Sequence[Json]) -> Mapping[str, ServingView]:
+def _servings(deployments: Sequence[Json], services: Sequence[Json], pods: Sequence[Json]) -> Mapping[str, ServingView]:
+    reachable = {_revision(item) for item in services}
     found = {_revision(item): item for item in deployments}
     return {
-        revision: serving_view(revision, item, pods_view([pod for pod in pods if _revision(pod) == revision]))
+        revision: serving_view(
+            revision, item, pods_view([pod for pod in pods if _revision(pod) == revision]), revision in reachable
+        )
         for revision, item in found.items()
     }
 
@@ -151,7 +154,7 @@ def _revision(item: Json) -> str:
     return part(item, "metadata", "labels").get(names.REVISION, "")
 
 
-def serving_view(revision: str, deployment: Json, pods: PodsView) -> ServingView:
+def serving_view(revision: str, deployment: Json, pods: PodsView, reachable: bool = True) -> ServingView:
     meta, spec, status = deployment["metadata"], deployment["spec"], part(deployment, "status")
     conditions = by_type(parts(status, "conditions"))
     failure = part(conditions, "ReplicaFailure")
@@ -163,7 +166,8 @@ def serving_view(revision: str, deployment: Json, pods: PodsView) -> ServingView
         ready=status.get("readyReplicas", 0),
         updated=status.get("updatedReplicas", 0),
         crashed_at=pods.crashed_at,
-        trouble=pods.trouble or refused,
+        trouble=pods.trouble or refused or ("" if reachable else "its Service is gone"),
+        reachable=reachable,
     )
 
 

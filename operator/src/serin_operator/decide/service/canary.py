@@ -6,7 +6,7 @@ and status, and those are written before the route moves.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -164,7 +164,10 @@ def _stable_again(s: ServiceSnapshot, since: datetime) -> StableStatus | None:
 
 
 def _recorded(s: ServiceSnapshot, name: str, rejection: Rejection) -> tuple[tuple[ModelRevision, RolloutRecord], ...]:
-    revision = s.by_name[name]
+    """Nowhere, when somebody deleted the record: without it the model cannot be a candidate again either."""
+    revision = s.by_name.get(name)
+    if revision is None:
+        return ()
     return ((revision, revisions.record(revision).model_copy(update={"rejection": rejection})),)
 
 
@@ -210,9 +213,9 @@ def begin_step(s: ServiceSnapshot) -> Plan:
     """The step is written down before its weight is set."""
     number = facts.the_candidate(s).step + 1
     candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
-    after = s.service.spec.canary.steps[number - 1]
+    percent = facts.percent_of(s, s.service.spec.canary.steps[number - 1])
     assert s.stable is not None
-    weights = {s.stable.revision: 100 - after.weight_percent, candidate.revision: after.weight_percent}
+    weights = {s.stable.revision: 100 - percent, candidate.revision: percent}
     sentence = words.step_begins(s, number)
     return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryStep", sentence),))
 
@@ -347,6 +350,7 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.candidate_without_stable, hold_without_stable),
     (facts.to_withdraw, withdraw),
     (facts.held_before_traffic, hold_unjudgeable),
+    (facts.begins_alone, begin_step),
     (facts.step_not_routed, route_step),
     (facts.step_not_programmed, await_gateway),
     (facts.before_traffic, begin_step),
@@ -362,4 +366,8 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
 
 
 def plan(s: ServiceSnapshot) -> Plan:
-    return next(rule(s) for applies, rule in RULES if applies(s))
+    found = next(rule(s) for applies, rule in RULES if applies(s))
+    if found.candidate is None:
+        return found
+    silent = s.stable is not None and facts.stable_silent(s)
+    return replace(found, candidate=watch.without_stable(found.candidate, s.now, READINESS, silent))

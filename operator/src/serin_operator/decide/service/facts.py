@@ -50,6 +50,18 @@ def stable_silent(s: ServiceSnapshot) -> bool:
     return not stable_answers(s)
 
 
+def stable_lost(s: ServiceSnapshot) -> bool:
+    """It has not answered for so long that nobody is protected by waiting for it."""
+    if s.candidate is None or not stable_silent(s):
+        return False
+    return s.candidate.stable_silent_seconds >= s.service.spec.canary.progress_deadline_seconds
+
+
+def begins_alone(s: ServiceSnapshot) -> bool:
+    """Nobody would ever answer beside it: its first step waits for no route of the stable."""
+    return before_traffic(s) and stable_lost(s)
+
+
 def all_to_stable(s: ServiceSnapshot) -> Weights | None:
     """Everything to the stable; None (leave the route as it is) while no pod of the stable answers."""
     return {s.stable.revision: 100} if s.stable is not None and stable_answers(s) else None
@@ -80,8 +92,18 @@ def on_trial(s: ServiceSnapshot) -> Trial | None:
     if s.candidate is None or s.stable is None:
         return None
     step = step_of(s)
-    percent, hold = (step.weight_percent, step.hold_seconds) if step is not None else (0, 0)
-    return Trial(s.candidate, s.stable.revision, percent, timedelta(seconds=hold))
+    return Trial(s.candidate, s.stable.revision, percent_of(s, step), _hold_of(step))
+
+
+def percent_of(s: ServiceSnapshot, step: CanaryStep | None) -> int:
+    """The candidate's share. All of it, once the stable is lost: the rest would meet nobody."""
+    if step is None:
+        return 0
+    return 100 if stable_lost(s) else step.weight_percent
+
+
+def _hold_of(step: CanaryStep | None) -> timedelta:
+    return timedelta(seconds=step.hold_seconds if step is not None else 0)
 
 
 def trial(s: ServiceSnapshot) -> Trial:
@@ -174,8 +196,9 @@ def not_ready(s: ServiceSnapshot) -> bool:
 
 
 def candidate_without_stable(s: ServiceSnapshot) -> bool:
-    """A canary goes nowhere while its stable does not answer; a bake goes on, since users are on the new one anyway."""
-    return not baking(s) and stable_silent(s)
+    """A canary goes nowhere while its stable does not answer, but not for ever; a bake goes on in any case, since users
+    are on the new one."""
+    return not baking(s) and stable_silent(s) and not stable_lost(s)
 
 
 # --- withdrawn ----------------------------------------------------------------------------------------------------
@@ -206,7 +229,7 @@ def blind(s: ServiceSnapshot) -> bool:
 
 
 def to_withdraw(s: ServiceSnapshot) -> bool:
-    return blind(s) and s.service.spec.canary.blindness.action is BlindAction.WITHDRAW
+    return blind(s) and stable_answers(s) and s.service.spec.canary.blindness.action is BlindAction.WITHDRAW
 
 
 # --- the bake -----------------------------------------------------------------------------------------------------

@@ -53,16 +53,17 @@ class ServingView:
     updated: int  # pods of the newest template
     crashed_at: datetime | None = None  # when a server last ended by itself
     trouble: str = ""  # what the pods say about why they are not ready
+    reachable: bool = True  # its Service exists
 
     @property
     def answers(self) -> bool:
         """At least one pod can be sent requests."""
-        return self.ready > 0
+        return self.reachable and self.ready > 0
 
     @property
     def complete(self) -> bool:
         """All pods of the newest template are ready: fit to be given more traffic."""
-        return self.observed and self.updated >= self.wanted and self.ready >= self.wanted > 0
+        return self.reachable and self.observed and self.updated >= self.wanted and self.ready >= self.wanted > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,14 +41,15 @@ def _by_service(weights: Weights) -> dict[str, int]:
 
 
 def _gone(s: ServiceSnapshot, plan: Plan) -> set[str]:
-    """Services that may leave the route: their revision has been without traffic for long enough, or is deleted."""
+    """Services that may leave the route: their revision has been without traffic for long enough, or they do not exist
+    (a route that names a missing Service is refused by its Gateway, even with weight 0)."""
     keep = {names.serving(name) for name in children.kept(plan)}
-    known = {names.serving(child.revision): child.revision for child in s.children}
+    there = {child.name: child.revision for child in s.children if child.kind == "Service"}
     routed = s.route.backends if s.route is not None else ()
     return {
         service
         for service, _ in routed
-        if service not in keep and (service not in known or children.expired(s, plan, known[service]))
+        if service not in there or (service not in keep and children.expired(s, plan, there[service]))
     }
 
 

@@ -80,5 +80,18 @@ def waited(status: Watched, now: datetime, poll: timedelta) -> int:
     return status.not_ready_seconds + passed(status.looked_at, now, int(poll.total_seconds()))
 
 
+def without_stable(candidate: CandidateStatus, now: datetime, poll: timedelta, silent: bool) -> CandidateStatus:
+    """How long no pod of the stable has answered."""
+    last = candidate.stable_silent_at
+    if not silent:
+        return (
+            candidate.model_copy(update={"stable_silent_seconds": 0, "stable_silent_at": None}) if last else candidate
+        )
+    if last is not None and timedelta() <= now - last < poll:
+        return candidate  # not worth a write yet
+    seconds = candidate.stable_silent_seconds + passed(last, now, int(poll.total_seconds()))
+    return candidate.model_copy(update={"stable_silent_seconds": seconds, "stable_silent_at": now})
+
+
 def _start_of(status: Watched) -> str:
     return "started_at" if isinstance(status, BakeStatus) else "step_started_at"

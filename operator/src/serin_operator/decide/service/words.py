@@ -89,8 +89,14 @@ def routing(s: ServiceSnapshot) -> str:
 
 def step_begins(s: ServiceSnapshot, number: int) -> str:
     steps = s.service.spec.canary.steps
-    percent = steps[number - 1].weight_percent
-    return f"{facts.the_candidate(s).revision} goes to {percent} percent, step {number} of {len(steps)}"
+    percent = facts.percent_of(s, steps[number - 1])
+    return f"{facts.the_candidate(s).revision} goes to {percent} percent, step {number} of {len(steps)}{_lost(s)}"
+
+
+def _lost(s: ServiceSnapshot) -> str:
+    if not facts.stable_lost(s) or s.stable is None:
+        return ""
+    return f", since no pod of {s.stable.revision} has answered for {facts.the_candidate(s).stable_silent_seconds} s"
 
 
 def holding(s: ServiceSnapshot) -> str:
@@ -107,7 +113,7 @@ def holding(s: ServiceSnapshot) -> str:
         ]
     else:
         parts = [
-            f"{trial.revision} gets {trial.weight_percent} percent",
+            f"{trial.revision} gets {trial.weight_percent} percent{_lost(s)}",
             f"step {min(facts.the_candidate(s).step, _steps(s))} of {_steps(s)}",
             f"{seconds} of {hold} s watched",
             *_requests(s),
