@@ -15,7 +15,7 @@ import json
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -201,24 +201,27 @@ class FaultProxy:
             self._writes += 1
             call.number = self._writes
         # A request outlives the operator that sent it, as one on its way through a network does; a watch does not.
-        work = self._watch(request, call) if call.watches else asyncio.shield(self._exchange(request, call))
-        try:
-            return await work
-        except Cut:
+        work = self._watch(request, call) if call.watches else self._exchange(request, call)
+        answered = self._answered(call, work)
+        response = await (answered if call.watches else asyncio.shield(answered))
+        if response is None:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)  # nobody is there to read it
+        return response
+
+    async def _answered(self, call: Call, work: Awaitable[web.StreamResponse]) -> web.StreamResponse | None:
+        """None when there is no answer: by a fault, or because the apiserver is away."""
+        try:
+            return await work
+        except Cut:
+            return None
         except (aiohttp.ClientError, ConnectionError):
-            if request.transport is None or request.transport.is_closing():
-                return web.Response(status=500)
             call.fault = call.fault or "the apiserver is away"
-            request.transport.abort()
-            return web.Response(status=500)
-        except asyncio.CancelledError:
-            raise
+            return None
         except Exception as error:
             self.failures.append(error)
-            raise
+            return None
 
     async def _exchange(self, request: web.Request, call: Call) -> web.Response:
         async def forward() -> Reply:
