@@ -115,6 +115,11 @@ class ApiServer:
         self._child(name).process.kill()
         self._child(name).process.wait()
 
+    def deaths(self) -> list[str]:
+        """What the programs said last that have ended by themselves."""
+        dead = [child for child in self._children if child.process.poll() is not None]
+        return [f"{c.name} ended with {c.process.returncode}:\n{tail(c.log.read_text(errors='replace'))}" for c in dead]
+
     def restart(self, name: str) -> None:
         """Starts a killed program again with the same arguments and data."""
         dead = self._child(name)

@@ -77,7 +77,9 @@ class Plane:
         return self
 
     def __exit__(self, *_: object) -> None:
+        deaths = self.server.deaths()
         self.server.stop()
+        assert not deaths, "\n".join(deaths)
 
     @property
     def url(self) -> str:
