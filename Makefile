@@ -55,6 +55,10 @@ bench: venv tools ## the figures of benchmarks/, written to build/bench and prin
 	@KUBECONFIG=$${KUBECONFIG:-$(SERIN_CACHE)/cluster/admin.kubeconfig} PATH="$$(dirname $(SERIN_CACHE)/bin/kubernetes-*/kubectl | head -1):$$PATH" \
 	  PYTHONPATH=tests:devcluster/src $(PY) benchmarks/operator_cost.py
 
+.PHONY: bench-gates
+bench-gates: venv ## how often 10,000 simulated gates are wrong, against what they promise
+	@PYTHONPATH=tests:evaluator-image/src $(PY) benchmarks/gate_errors.py
+
 .PHONY: test-images
 test-images: images ## what needs torch, inside the very images that pods get
 	@$(DEVCLUSTER).in_image trainer -- /checkout/tests/images/trainer -q

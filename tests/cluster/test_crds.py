@@ -150,6 +150,7 @@ def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
 
 TICKETS = MINIMAL["FineTuneJob"]["spec"]["data"]["train"][0]
 COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
+WITHOUT_BOUND = {"name": "q", "metric": "heldout/RougeL"}
 
 
 def refused(kind: str, path: str, value: Any, field: str, fix: str) -> Any:
@@ -284,10 +285,28 @@ REFUSED = [
     refused(G, "spec.requirements.0.maxRegression", "0.1", "spec.requirements[0]", "need comparedTo"),
     refused(G, "spec.requirements.0", {**COMPARED, "maxRegression": "-1"}, "maxRegression", "at least 0"),
     refused(G, "spec.requirements.0", {**COMPARED, "comparedTo": "Best"}, "comparedTo", '"Base", "Incumbent"'),
+    refused(G, "spec.requirements.0.min", "35", "spec.requirements[0]", "write 0.35 for 35 percent"),
+    refused(G, "spec.requirements.0", {**COMPARED, "maxRegression": "2"}, "spec.requirements[0]", "0.35 for 35 percent"),
+    refused(G, "spec.requirements.0", {**WITHOUT_BOUND, "max": "0.5"}, "spec.requirements[0]", "better when higher"),
+    refused(G, "spec.requirements.0.testMethod", "McNemar", "spec.requirements[0]", "it needs comparedTo"),
+    refused(
+        G, "spec.requirements.0", {**COMPARED, "maxRegression": "0", "testMethod": "McNemar"},
+        "spec.requirements[0]", "right or wrong (ExactMatch): use PairedBootstrap",
+    ),
+    refused(G, "spec.requirements.0.testMethod", "TTest", "testMethod", '"PairedBootstrap"'),
     # records
     refused(R, "spec.artifact.uri", "http://169.254.169.254/latest", "spec.artifact.uri", "pvc://<claim>/<path>"),
     refused(R, "spec.artifact.digest", 'sha256:"}', "spec.artifact.digest", "letters, digits, colons"),
     # policies
+    refused(P, "spec.requirements.0", {"name": "q", "metric": "RougeL", "min": "35"}, "requirements[0]", "35 percent"),
+    refused(P, "spec.requirements.0", {"name": "q", "metric": "Perplexity", "min": "9"}, "requirements[0]", "give max"),
+    refused(P, "spec.requirements.0", {"name": "q", "metric": "Perplexity", "max": "1"}, "requirements[0]", "above 1"),
+    refused(P, "spec.requirements.0", {"name": "q", "metric": "CrossEntropy", "max": "0"}, "requirements[0]", "above 0"),
+    refused(
+        P, "spec.requirements.0",
+        {"name": "q", "metric": "Perplexity", "comparedTo": "Base", "maxRegression": "1", "testMethod": "Wilcoxon"},
+        "requirements[0]", "the same weight (RougeL)",
+    ),
     refused(P, "spec.mode", "Warn", "spec.mode", '"Enforce", "Audit"'),
     refused(P, "spec.requirements.0.metric", "heldout/RougeL", "spec.requirements[0].metric", '"RougeL"'),
     refused(P, "spec.requirements.0.max", "1", "spec.requirements[0]", "write two requirements"),

@@ -18,7 +18,7 @@ def config_document(**changes: Any) -> dict[str, Any]:
         "cache": "pvc://artifacts/ml/.scores",
         "models": [CANDIDATE, BASE],
         "suites": [suite_document()],
-        "comparisons": [{"suite": "heldout", "metric": "RougeL", "against": "Base", "confidencePercent": 95}],
+        "comparisons": [{"suite": "heldout", "metric": "RougeL", "against": "Base", "method": "PairedBootstrap"}],
         "wanted": ["heldout/RougeL"],
         "seed": 7,
         **changes,

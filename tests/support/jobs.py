@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from statistics import NormalDist
 from typing import Any
 
-from serin_operator.api.contract import StageResult
+from serin_operator.api.contract import PROBABILITIES, StageResult
 from serin_operator.api.v1alpha1 import (
     ClusterEvalPolicy,
     EvalGate,
@@ -191,19 +192,25 @@ class World:
         self.runs[run.name] = replace(run, phase=RunPhase.FAILED, finished_at=self.now, **facts)
 
 
+def a_curve(value: float, low: float, high: float) -> list[float]:
+    """A confidence curve whose limits of 95 percent, each by itself, are low and high."""
+    z = [NormalDist().inv_cdf(p) / NormalDist().inv_cdf(0.95) for p in PROBABILITIES]
+    return [value + one * (value - low if one < 0 else high - value) for one in z]
+
+
 def an_evaluation(
     difference: float = 0.3, low: float = 0.2, high: float = 0.4, against: str = "Base"
 ) -> dict[str, Any]:
-    score = {"suite": "heldout", "role": "Candidate", "n": 100, "stderr": 0.02}
+    score = {"suite": "heldout", "role": "Candidate", "n": 100}
     return {
         "reportUri": "pvc://artifacts/report.json",
         "scores": [
-            score | {"metric": "RougeL", "value": 0.41, "low": 0.37, "high": 0.45},
-            score | {"metric": "Perplexity", "value": 9.0, "low": 8.0, "high": 10.0},
+            score | {"metric": "RougeL", "value": 0.41, "stderr": 0.0243, "curve": a_curve(0.41, 0.37, 0.45)},
+            score | {"metric": "Perplexity", "value": 9.0, "stderr": 0.608, "curve": a_curve(9.0, 8.0, 10.0)},
         ],
         "comparisons": [
-            {"suite": "heldout", "metric": metric, "against": against, "difference": difference, "low": low,
-             "high": high, "n": 100, "confidencePercent": 95}
+            {"suite": "heldout", "metric": metric, "against": against, "method": "PairedBootstrap", "n": 100,
+             "difference": difference, "stderr": (high - low) / 3.29, "curve": a_curve(difference, low, high)}
             for metric in ("RougeL", "Perplexity")
         ],
     }  # fmt: skip

@@ -186,7 +186,13 @@ FULL: dict[str, Json] = {
             "requirements": [
                 {"name": "quality", "metric": "heldout/RougeL", "min": "0.35", "max": "1.0", "confidencePercent": 90},
                 {"name": "sharper", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": "0.01"},
-                {"name": "safe", "metric": "smoke/ExactMatch", "comparedTo": "Incumbent", "maxRegression": "0"},
+                {
+                    "name": "safe",
+                    "metric": "smoke/ExactMatch",
+                    "comparedTo": "Incumbent",
+                    "maxRegression": "0",
+                    "testMethod": "McNemar",
+                },
             ],
         },
     ),
@@ -199,7 +205,13 @@ FULL: dict[str, Json] = {
             "requirements": [
                 {"name": "bounded", "metric": "Perplexity", "min": "1", "max": "1e3", "confidencePercent": 99},
                 {"name": "not-worse", "metric": "RougeL", "comparedTo": "Incumbent", "maxRegression": "0.02"},
-                {"name": "better", "metric": "RougeL", "comparedTo": "Base", "minImprovement": "0.02"},
+                {
+                    "name": "better",
+                    "metric": "RougeL",
+                    "comparedTo": "Base",
+                    "minImprovement": "0.02",
+                    "testMethod": "Wilcoxon",
+                },
             ],
         },
     ),

@@ -45,6 +45,14 @@ class Role(StrEnum):
     INCUMBENT = "Incumbent"
 
 
+class Method(StrEnum):
+    """How two models are compared over the same examples."""
+
+    PAIRED_BOOTSTRAP = "PairedBootstrap"
+    MCNEMAR = "McNemar"
+    WILCOXON = "Wilcoxon"
+
+
 class Job(Document):
     """The FineTuneJob that this evaluation belongs to."""
 
@@ -78,12 +86,12 @@ class Suite(Document):
 
 
 class Comparison(Document):
-    """The difference between the candidate and another model on one metric, with an interval."""
+    """The difference between the candidate and another model on one metric, with its confidence curve."""
 
     suite: Name
     metric: Metric
     against: Literal[Role.BASE, Role.INCUMBENT]
-    confidence_percent: Annotated[int, Field(ge=50, le=99)] = 95
+    method: Method = Method.PAIRED_BOOTSTRAP
 
 
 class EvaluateConfig(Document):

@@ -52,10 +52,10 @@ def _result(config: EvaluateConfig, scores: Scores, report_uri: str) -> Result:
 
 
 def _asked_for(config: EvaluateConfig, scores: Scores) -> tuple[Score, ...]:
-    """The scores that are wanted or compared, the candidate's first: what does not fit is left out from the end."""
+    """The scores that bounds are asked of and those that are compared: what does not fit is left out from the end."""
     compared = {(one.suite, one.metric) for one in config.comparisons}
     told = [one for one in scores.scores if config.wants(one.suite, one.metric) or (one.suite, one.metric) in compared]
-    return tuple(sorted(told, key=lambda one: one.role is not Role.CANDIDATE))
+    return tuple(sorted(told, key=lambda one: (not one.curve, one.role is not Role.CANDIDATE)))
 
 
 def _sentence(config: EvaluateConfig, told: tuple[Score, ...], scores: Scores) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from serin_evaluator.config import Metric
-from serin_evaluator.uncertainty import Sample
+from serin_evaluator.uncertainty import EXPONENTIAL, Sample
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,12 @@ def likelihood_sample(metric: Metric, measured: Mapping[int, Likelihood]) -> Sam
     rows = [measured[one] for one in ids]
     weights = np.array([row.tokens for row in rows], dtype=float)
     if metric is Metric.TOKEN_ACCURACY:
-        return Sample(ids, np.array([row.correct for row in rows], dtype=float), weights)
+        right = np.array([row.correct for row in rows], dtype=float)
+        return Sample(ids, right, weights, lowest=0.0, highest=1.0)
     losses = np.array([row.negative_log_likelihood for row in rows], dtype=float)
-    return Sample(ids, losses, weights, np.exp) if metric is Metric.PERPLEXITY else Sample(ids, losses, weights)
+    if metric is Metric.PERPLEXITY:
+        return Sample(ids, losses, weights, EXPONENTIAL, lowest=1.0)
+    return Sample(ids, losses, weights, lowest=0.0)
 
 
 def generation_sample(metric: Metric, measured: Mapping[int, Generation], answers: Mapping[int, str]) -> Sample:
@@ -62,7 +65,7 @@ def generation_sample(metric: Metric, measured: Mapping[int, Generation], answer
     ids = tuple(sorted(measured))
     score = _TEXT_METRICS[metric]
     values = np.array([score(measured[one].text, answers[one]) for one in ids], dtype=float)
-    return Sample(ids, values, np.ones(len(ids)))
+    return Sample(ids, values, np.ones(len(ids)), lowest=0.0, highest=1.0)
 
 
 def exact_match(text: str, answer: str) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 from serin_evaluator.cache import evaluator_version
 from serin_evaluator.config import EvaluateConfig, Role
+from serin_evaluator.curves import PROBABILITIES
 from serin_evaluator.measuring import Measured
 from serin_evaluator.result import write_atomically
 from serin_evaluator.scoring import Samples, Scores
@@ -42,7 +43,13 @@ def write_report(
         "job": _plain(config.job),
         "evaluatorVersion": evaluator_version(),
         "seed": config.seed,
-        "intervals": {"method": "Bootstrap", "ofShares": "Wilson", "resamples": RESAMPLES, "confidencePercent": 95},
+        "intervals": {
+            "method": "StudentisedBootstrap",
+            "ofShares": "ClopperPearson",
+            "resamples": RESAMPLES,
+            "confidencePercent": 95,
+            "curveProbabilities": PROBABILITIES,
+        },
         "models": [_plain(model) for model in config.models],
         "suites": [_suite(suite, measured) for suite in suites],
         "scores": [_plain(score) for score in scores.scores],

@@ -10,14 +10,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from serin_evaluator.config import Document, Metric, Name, PvcUri, Role
+from serin_evaluator.config import Document, Method, Metric, Name, PvcUri, Role
 
 LIMIT_BYTES = 4096
 """Kubernetes cuts a termination message here."""
+_LONG = 400
+"""A message longer than this gives way to scores."""
+Curve = Annotated[tuple[float, ...], Field(max_length=13)]
 
 
 class Score(Document):
-    """One metric of one model on one suite: its value over n examples, standard error and 95 percent interval."""
+    """One metric of one model on one suite: its value over n examples, standard error and 95 percent interval.
+
+    Scores that bounds are judged by have their confidence curve as well (`curves.PROBABILITIES`).
+    """
 
     suite: Name
     metric: Metric
@@ -27,6 +33,7 @@ class Score(Document):
     stderr: float
     low: float
     high: float
+    curve: Curve = ()
 
 
 class Difference(Document):
@@ -35,11 +42,13 @@ class Difference(Document):
     suite: Name
     metric: Metric
     against: Literal[Role.BASE, Role.INCUMBENT]
+    method: Method
     difference: float
+    n: int
+    stderr: float
     low: float
     high: float
-    n: int
-    confidence_percent: int
+    curve: Curve
 
 
 class Output(Document):
@@ -114,6 +123,9 @@ def _cut(text: str, most_bytes: int) -> str:
 def _shrink(document: dict[str, Any]) -> bool:
     """Make the document smaller by one step; False when nothing is left to take away."""
     output = document["output"]
+    if len(document["message"].encode("utf-8", "replace")) > _LONG:
+        document["message"] = _cut(document["message"], _LONG)
+        return True
     for field in ("scores", "comparisons"):
         if output.get(field):
             output[field].pop()
@@ -128,4 +140,4 @@ def _shrink(document: dict[str, Any]) -> bool:
 def _say_left_out(document: dict[str, Any]) -> None:
     note = " Some scores did not fit here; the report has them all."
     if not document["message"].endswith(note):
-        document["message"] = _cut(document["message"], 400) + note
+        document["message"] = _cut(document["message"], _LONG - len(note)) + note

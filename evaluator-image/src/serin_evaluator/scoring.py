@@ -16,7 +16,7 @@ from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample
 from serin_evaluator.result import Difference, Score
 from serin_evaluator.suites import LoadedSuite
-from serin_evaluator.uncertainty import Sample, difference, estimate
+from serin_evaluator.uncertainty import Sample, Unfit, difference, estimate
 
 Samples = Mapping[tuple[str, Metric, Role], Sample]
 FEWEST_EXAMPLES = 2
@@ -86,7 +86,7 @@ def _score(
     else:
         made = estimate(sample, _seed(config, suite, metric))
         why = "its interval is not finite"
-    if made is None or not math.isfinite(made.stderr + made.low + made.high):
+    if made is None or not math.isfinite(made.stderr + sum(made.curve)):
         missing.append(Missing(f"{suite}/{metric} of {role}", why))
         return None
     return Score(
@@ -98,6 +98,7 @@ def _score(
         stderr=_rounded(made.stderr),
         low=_rounded(made.low),
         high=_rounded(made.high),
+        curve=_curve(made.curve) if role is Role.CANDIDATE and config.wants(suite, metric) else (),
     )
 
 
@@ -107,20 +108,25 @@ def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing
     why = "" if ours and theirs else "the suite, the metric or the model is not part of this evaluation"
     made = None
     if ours and theirs and not (why := _why_incomparable(wanted.metric, ours, theirs)):
-        made = difference(ours, theirs, _seed(config, wanted.suite, wanted.metric), wanted.confidence_percent)
-        why = f"fewer than {FEWEST_EXAMPLES} examples could be scored for both, or a likelihood is not finite"
-    if made is None or not math.isfinite(made.value + made.low + made.high):
+        try:
+            made = difference(ours, theirs, _seed(config, wanted.suite, wanted.metric), wanted.method)
+            why = f"fewer than {FEWEST_EXAMPLES} examples could be scored for both, or a likelihood is not finite"
+        except Unfit as unfit:
+            why = str(unfit)
+    if made is None or not math.isfinite(made.value + made.stderr + sum(made.curve)):
         missing.append(Missing(f"{wanted.suite}/{wanted.metric} against {wanted.against}", why))
         return None
     return Difference(
         suite=wanted.suite,
         metric=wanted.metric,
         against=wanted.against,
+        method=wanted.method,
         difference=_rounded(made.value),
+        n=made.n,
+        stderr=_rounded(made.stderr),
         low=_rounded(made.low),
         high=_rounded(made.high),
-        n=made.n,
-        confidence_percent=wanted.confidence_percent,
+        curve=_curve(made.curve),
     )
 
 
@@ -140,3 +146,7 @@ def _seed(config: EvaluateConfig, suite: str, metric: Metric) -> tuple[int, int]
 def _rounded(value: float) -> float:
     """Six significant digits: more would be noise, and the termination message is small."""
     return float(f"{value:.6g}")
+
+
+def _curve(bounds: Sequence[float]) -> tuple[float, ...]:
+    return tuple(_rounded(bound) for bound in bounds)

@@ -1,31 +1,55 @@
-"""Estimates with honest uncertainty: value, standard error, and a seeded bootstrap interval over examples.
+"""Estimates with honest uncertainty: value, standard error and a confidence curve over examples.
 
 Every metric here is a ratio of sums over examples (a mean is the ratio with weight 1; cross-entropy weighs by
 tokens), seen through a monotone function (perplexity is the exponential of cross-entropy). So one estimator serves
-them all. Not here: where the numbers come from (`metrics.py`) and whether a difference is good or bad (the operator).
+them all. Not here: where the numbers come from (`metrics.py`), the shapes of curves (`curves.py`), and whether a
+difference is good or bad (the operator).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from statistics import NormalDist
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-RESAMPLES = 2000
-_BLOCK_CELLS = 4_000_000
+from serin_evaluator import curves
+from serin_evaluator.config import Method
+from serin_evaluator.curves import PROBABILITIES, Array
+
+RESAMPLES: Final = 10_000
+_FEWEST_RESAMPLES: Final = 2000
+_DRAWN: Final = 200_000_000
+"""Examples drawn in all: large suites get fewer resamples, which they need less."""
+_BLOCK_CELLS: Final = 4_000_000
 """Resampled cells held in memory at once: 32 MB."""
+_NO_SPREAD: Final = 1e-10
+_FAR: Final = 99.0
+"""Stands for a studentised resample without any spread of its own."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A monotone function that a ratio is seen through, and its slope."""
+
+    of: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+LINEAR: Final = Transform(lambda ratio: ratio, np.ones_like)
+EXPONENTIAL: Final = Transform(np.exp, np.exp)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What each example adds to the numerator and the denominator of a metric."""
+    """What each example adds to the numerator and the denominator of a metric, and the metric's range."""
 
     ids: tuple[int, ...]
     numerators: Array
     weights: Array
-    transform: Callable[[Array], Array] = field(default=lambda ratio: ratio)
+    transform: Transform = LINEAR
+    lowest: float = -math.inf
+    highest: float = math.inf
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,45 +57,69 @@ class Sample:
     def value(self) -> float:
         """The metric over all examples."""
         with np.errstate(over="ignore"):
-            return float(self.transform(np.asarray(self.numerators.sum() / self.weights.sum())))
+            return float(self.transform.of(np.asarray(self.numerators.sum() / self.weights.sum())))
 
     def by_example(self) -> dict[int, float | None]:
         """The metric of each example alone; None where it is not a finite number."""
         with np.errstate(over="ignore"):
-            values = self.transform(self.numerators / self.weights)
+            values = self.transform.of(self.numerators / self.weights)
         return {one: float(v) if np.isfinite(v) else None for one, v in zip(self.ids, values, strict=True)}
 
     def only(self, ids: set[int]) -> "Sample":
         """The same metric over some of the examples."""
         keep = np.array([one in ids for one in self.ids], dtype=bool)
         left = tuple(one for one in self.ids if one in ids)
-        return Sample(left, self.numerators[keep], self.weights[keep], self.transform)
+        return Sample(left, self.numerators[keep], self.weights[keep], self.transform, self.lowest, self.highest)
+
+    def right_or_wrong(self) -> bool:
+        """Whether every example counts the same and is either right or wrong."""
+        return bool(np.all((self.numerators == 0) | (self.numerators == 1)) and np.all(self.weights == 1))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value over n examples, its standard error and interval."""
+    """A value over n examples, its standard error and its confidence curve."""
 
     value: float
     n: int
     stderr: float
-    low: float
-    high: float
+    curve: tuple[float, ...]
+
+    @property
+    def low(self) -> float:
+        """The lower end of the two-sided 95 percent interval."""
+        return self.curve[PROBABILITIES.index(0.025)]
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        return self.curve[PROBABILITIES.index(0.975)]
 
 
-def estimate(sample: Sample, seed: Sequence[int], confidence_percent: int = 95) -> Estimate:
-    """The metric with its uncertainty; the interval holds the value even where resampling is skewed."""
-    value = sample.value()
-    if _is_proportion(sample):
-        low, high = wilson(value, len(sample), confidence_percent)
-        return Estimate(value, len(sample), float(np.sqrt(value * (1 - value) / len(sample))), low, high)
-    resampled = _resample([sample], seed)[0]
-    low, high = _interval(resampled, confidence_percent)
-    return Estimate(value, len(sample), float(resampled.std(ddof=1)), min(low, value), max(high, value))
+class Unfit(ValueError):
+    """The method does not fit what was measured; the text says why."""
 
 
-def difference(candidate: Sample, other: Sample, seed: Sequence[int], confidence_percent: int = 95) -> Estimate | None:
-    """Candidate minus other over the examples that both have; each resample draws the same examples for both.
+def estimate(sample: Sample, seed: Sequence[int]) -> Estimate:
+    """The metric with its uncertainty."""
+    value, n = sample.value(), len(sample)
+    if sample.right_or_wrong():
+        curve = curves.of_share(round(float(sample.numerators.sum())), n)
+        return _estimate(value, n, math.sqrt(value * (1 - value) / n), curve)
+    ratio = Sample(sample.ids, sample.numerators, sample.weights)
+    made = _by_bootstrap([ratio], seed, -math.inf, math.inf)
+    if made.stderr == 0:
+        return _estimate(value, n, 0.0, curves.of_no_spread(value, n, sample.lowest, sample.highest))
+    with np.errstate(over="ignore"):
+        curve = np.clip(sample.transform.of(np.array(made.curve)), sample.lowest, sample.highest)
+        stderr = made.stderr * float(sample.transform.slope(np.asarray(made.value)))
+    return _estimate(value, n, stderr, curve)
+
+
+def difference(
+    candidate: Sample, other: Sample, seed: Sequence[int], method: Method = Method.PAIRED_BOOTSTRAP
+) -> Estimate | None:
+    """Candidate minus other over the examples that both have, in pairs.
 
     None when fewer than two examples are shared: then there is nothing to tell.
     """
@@ -79,41 +127,109 @@ def difference(candidate: Sample, other: Sample, seed: Sequence[int], confidence
     if len(shared) < 2:
         return None
     ours, theirs = candidate.only(shared), other.only(shared)
-    drawn = _resample([ours, theirs], seed)
-    differences = drawn[0] - drawn[1]
-    value = ours.value() - theirs.value()
-    low, high = _interval(differences, confidence_percent)
-    return Estimate(value, len(shared), float(differences.std(ddof=1)), min(low, value), max(high, value))
+    if method is Method.MCNEMAR:
+        return _by_mcnemar(ours, theirs)
+    if method is Method.WILCOXON:
+        return _by_signed_ranks(ours, theirs)
+    lowest, highest = ours.lowest - theirs.highest, ours.highest - theirs.lowest
+    if ours.transform is LINEAR and np.array_equal(ours.weights, theirs.weights):
+        pairs = Sample(ours.ids, ours.numerators - theirs.numerators, ours.weights)
+        return _by_bootstrap([pairs], seed, lowest, highest)
+    return _by_bootstrap([ours, theirs], seed, lowest, highest)
 
 
-def wilson(share: float, n: int, confidence_percent: int) -> tuple[float, float]:
-    """Wilson's interval of a proportion: unlike the bootstrap's, it is not empty when all examples agree."""
-    z = NormalDist().inv_cdf(0.5 + confidence_percent / 200)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+def _by_mcnemar(ours: Sample, theirs: Sample) -> Estimate:
+    if not (ours.right_or_wrong() and theirs.right_or_wrong()):
+        raise Unfit("McNemar's test needs examples that are right or wrong, and these are not")
+    n = len(ours)
+    change = ours.numerators - theirs.numerators
+    wins, losses = int((change > 0).sum()), int((change < 0).sum())
+    value = (wins - losses) / n
+    stderr = math.sqrt(max((wins + losses) / n - value * value, 0.0) / n)
+    return _estimate(value, n, stderr, curves.of_paired_shares(wins, losses, n))
 
 
-def _is_proportion(sample: Sample) -> bool:
-    return bool(np.all((sample.numerators == 0) | (sample.numerators == 1)) and np.all(sample.weights == 1))
+def _by_signed_ranks(ours: Sample, theirs: Sample) -> Estimate:
+    if not (np.all(ours.weights == 1) and np.all(theirs.weights == 1)):
+        raise Unfit("Wilcoxon's test weighs every example the same, and this metric weighs them by their tokens")
+    if ours.right_or_wrong() and theirs.right_or_wrong():
+        raise Unfit("Wilcoxon's test ranks differences, and examples that are right or wrong have no ranks")
+    curve = curves.of_signed_ranks(ours.numerators - theirs.numerators)
+    low, middle, high = (float(curve[PROBABILITIES.index(p)]) for p in (0.025, 0.5, 0.975))
+    return _estimate(middle, len(ours), (high - low) / (2 * 1.96), curve)
 
 
-def _resample(samples: Sequence[Sample], seed: Sequence[int]) -> list[Array]:
-    """The metric of each sample in RESAMPLES bootstrap worlds; in one world all samples draw the same examples."""
+def _by_bootstrap(samples: Sequence[Sample], seed: Sequence[int], lowest: float, highest: float) -> Estimate:
+    """The first sample's value, minus the second's when there are two; each resample draws the same examples for both."""
     n = len(samples[0])
+    columns = [(sample.numerators, sample.weights) for sample in samples]
+    transforms = [sample.transform for sample in samples]
+    drawn = [studentised(columns, transforms, counts) for counts in resamples(n, seed)]
+    value, stderr = float(drawn[0][0]), float(drawn[0][1])
+    if not math.isfinite(value + stderr) or stderr <= _NO_SPREAD * max(1.0, abs(value)):
+        return _estimate(value, n, 0.0, curves.of_no_spread(value, n, lowest, highest))
+    curve = curves.of_resamples(
+        drawn[0][0], drawn[0][1], np.concatenate([resampled for _, _, resampled in drawn], axis=-1), n
+    )
+    return _estimate(value, n, stderr, np.clip(curve, lowest, highest))
+
+
+def resamples(n: int, seed: Sequence[int], number: int | None = None) -> Iterator[Array]:
+    """How often each of n examples is drawn in each resample, in blocks of resamples."""
     random = np.random.default_rng(list(seed))
-    block = max(1, _BLOCK_CELLS // n)
-    worlds: list[list[Array]] = [[] for _ in samples]
-    for start in range(0, RESAMPLES, block):
-        drawn = random.integers(0, n, size=(min(block, RESAMPLES - start), n))
-        for sample, values in zip(samples, worlds, strict=True):
-            ratio = sample.numerators[drawn].sum(axis=1) / sample.weights[drawn].sum(axis=1)
-            with np.errstate(over="ignore"):
-                values.append(sample.transform(ratio))
-    return [np.concatenate(values) for values in worlds]
+    left = number or max(_FEWEST_RESAMPLES, min(RESAMPLES, _DRAWN // n))
+    while left > 0:
+        block = min(left, max(1, _BLOCK_CELLS // n))
+        left -= block
+        places = random.integers(0, n, (block, n)) + n * np.arange(block)[:, None]
+        yield np.bincount(places.ravel(), minlength=block * n).reshape(block, n).astype(float)
 
 
-def _interval(resampled: Array, confidence_percent: int) -> tuple[float, float]:
-    tail = (100 - confidence_percent) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return float(low), float(high)
+def studentised(
+    columns: Sequence[tuple[Array, Array]], transforms: Sequence[Transform], counts: Array
+) -> tuple[Array, Array, Array]:
+    """The statistic, its standard error, and each resample's (statistic* - statistic) / standard error*.
+
+    The statistic is the first ratio seen through its function, minus the second's. Examples lie along the last axis;
+    what is before it is kept, so that many worlds are resampled at once. Standard errors are the delta method's.
+    """
+    ratios = [numerators.sum(-1) / weights.sum(-1) for numerators, weights in columns]
+    centred = [
+        part
+        for (numerators, weights), ratio in zip(columns, ratios, strict=True)
+        for part in (numerators - ratio[..., None] * weights, weights)
+    ]  # centred, so that what is left of a constant metric is zero and not a rounding error
+    with np.errstate(all="ignore"):
+        value, stderr = _moments(centred, ratios, transforms, np.ones((1, counts.shape[-1])))
+        values, stderrs = _moments(centred, ratios, transforms, counts)
+        away = values - value
+        found = np.where(stderrs > 0, away / stderrs, np.where(away == 0, 0.0, np.sign(away) * np.inf))
+    return value[..., 0], stderr[..., 0], np.nan_to_num(np.clip(found, -_FAR, _FAR))
+
+
+def _moments(
+    centred: Sequence[Array], ratios: Sequence[Array], transforms: Sequence[Transform], counts: Array
+) -> tuple[Array, Array]:
+    """The statistic and its standard error under each row of counts."""
+    n = counts.shape[-1]
+    weigh = lambda part: part @ counts.T  # noqa: E731
+    value: Array = np.zeros(())
+    slopes: list[Array] = []
+    for place, (ratio, transform) in enumerate(zip(ratios, transforms, strict=True)):
+        sign = 1.0 if place == 0 else -1.0
+        total = weigh(centred[2 * place + 1])
+        moved = weigh(centred[2 * place]) / total
+        now = ratio[..., None] + moved
+        value = value + sign * transform.of(now)
+        slope = sign * transform.slope(now) / total
+        slopes += [slope, -slope * moved]
+    variance: Array = np.zeros(())
+    for i, left in enumerate(centred):
+        for j in range(i, len(centred)):
+            twice = 1.0 if i == j else 2.0
+            variance = variance + twice * slopes[i] * slopes[j] * weigh(left * centred[j])
+    return value, np.sqrt(np.maximum(variance, 0.0) * (n / (n - 1)))
+
+
+def _estimate(value: float, n: int, stderr: float, curve: Array) -> Estimate:
+    return Estimate(value, n, stderr, tuple(float(bound) for bound in curve))

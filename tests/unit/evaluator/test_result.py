@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serin_evaluator.config import Metric, Role
+from serin_evaluator.config import Method, Metric, Role
 from serin_evaluator.result import LIMIT_BYTES, Difference, Output, Result, Score, finished, write_atomically
 
 
@@ -21,11 +21,13 @@ def difference(suite: str) -> Difference:
         suite=suite,
         metric=Metric.ROUGE_L,
         against=Role.BASE,
+        method=Method.PAIRED_BOOTSTRAP,
         difference=0.3,
+        n=60,
+        stderr=0.05,
         low=0.2,
         high=0.4,
-        n=60,
-        confidence_percent=95,
+        curve=tuple(0.123456 + 0.03 * place for place in range(13)),
     )
 
 
@@ -48,7 +50,7 @@ def test_a_usual_result_is_told_whole_and_with_the_contracts_names() -> None:
     document = json.loads(result(2, 1).encoded())
 
     assert [one["suite"] for one in document["output"]["scores"]] == ["suite-0", "suite-1"]
-    assert document["output"]["comparisons"][0]["confidencePercent"] == 95
+    assert document["output"]["comparisons"][0]["method"] == "PairedBootstrap"
     assert document["output"]["reportUri"].endswith("report.json")
 
 

@@ -31,7 +31,7 @@ def likely(losses: list[float], tokens: int = 10) -> Measured:
 
 
 def scores(metric: str, models: dict[Role, Measured], **changes: Any) -> Scores:
-    comparison = {"suite": "heldout", "metric": metric, "against": "Base", "confidencePercent": 95}
+    comparison = {"suite": "heldout", "metric": metric, "against": "Base", "method": "PairedBootstrap"}
     asked = config(
         suites=[suite_document(metrics=[metric])],
         **{"comparisons": [comparison], "wanted": [f"heldout/{metric}"], **changes},
@@ -45,7 +45,9 @@ def test_a_better_candidate_has_a_positive_difference_where_higher_is_better() -
 
     assert [(one.role, one.value) for one in made.scores] == [("Candidate", 1.0), ("Base", pytest.approx(0.1))]
     assert made.comparisons[0].difference == pytest.approx(0.9)
-    assert made.comparisons[0].low > 0
+    assert made.comparisons[0].high == 1.0
+    assert made.scores[0].curve
+    assert not made.scores[1].curve  # bounds are asked of the candidate only
 
 
 def test_a_better_candidate_has_a_negative_difference_where_lower_is_better() -> None:

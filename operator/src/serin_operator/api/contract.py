@@ -4,7 +4,7 @@ The images own theirs; `tests/golden/contract` holds the schemas that both must 
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from serin_operator.api.v1alpha1 import (
     Cleaning,
     ComparedTo,
+    ComparisonMethod,
     Dataset,
     DataSource,
     LossOn,
@@ -123,7 +124,7 @@ class WantedComparison(_Contract):
     suite: str
     metric: str
     against: str
-    confidence_percent: int
+    method: ComparisonMethod
 
 
 class EvaluateConfig(_Config):
@@ -206,30 +207,35 @@ class ConsolidateOutput(_Contract):
     parameters: int | None = None
 
 
+PROBABILITIES = (0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995, 0.999)
+"""The confidences that the evaluator tells a curve at: the truth lies below curve[i] with PROBABILITIES[i]."""
+
+Curve = Annotated[tuple[float | None, ...], Field(max_length=len(PROBABILITIES))]
+
+
 class Score(_Contract):
-    """A measured value with its 95 percent bootstrap interval."""
+    """A measured value, with its confidence curve when a bound is asked of it. Numbers that are none are None."""
 
     suite: str
     metric: str
     role: str
-    value: float
+    value: float | None
     n: int
-    stderr: float = 0.0
-    low: float
-    high: float
+    stderr: float | None = None
+    curve: Curve = ()
 
 
 class Comparison(_Contract):
-    """Candidate minus other, per example, with a paired-bootstrap interval."""
+    """Candidate minus other, by pairs of examples, with its confidence curve."""
 
     suite: str
     metric: str
     against: ComparedTo
-    difference: float
-    low: float
-    high: float
+    method: ComparisonMethod
+    difference: float | None
     n: int
-    confidence_percent: int
+    stderr: float | None = None
+    curve: Curve
 
 
 class EvaluateOutput(_Contract):

@@ -3,6 +3,7 @@
 A field stands here only when something acts on it. Not here: decisions, defaults that depend on the cluster.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -444,12 +445,19 @@ class Verdict(StrEnum):
 
 
 class RequirementVerdict(ApiModel):
-    """One requirement, judged, with the sentence that says why."""
+    """One requirement, judged, with the sentence that says why.
+
+    `pValue` is how often chance alone would speak this strongly for the verdict, corrected for the number of
+    requirements; `neededExamples` is how many examples would settle an Inconclusive, should the value stay.
+    """
 
     name: str
     source: str
     verdict: Verdict
     message: Text
+    p_value: str | None = None
+    examples: int | None = None
+    needed_examples: int | None = None
 
 
 class GateStatus(ApiModel):
@@ -492,6 +500,18 @@ class Metric(StrEnum):
     ROUGE_L = "RougeL"
 
 
+LOWER_IS_BETTER = frozenset({Metric.PERPLEXITY, Metric.CROSS_ENTROPY})
+SHARES = frozenset({Metric.TOKEN_ACCURACY, Metric.EXACT_MATCH, Metric.ROUGE_L})
+"""Metrics from 0 to 1, higher being better."""
+RIGHT_OR_WRONG = frozenset({Metric.EXACT_MATCH})
+"""Metrics for which each example is either right or wrong."""
+BY_EXAMPLE = frozenset({Metric.ROUGE_L})
+"""Metrics that weigh every example the same and give it a degree."""
+LOWEST = {Metric.PERPLEXITY: 1.0}
+"""Where a metric's range begins when not at 0."""
+HIGHEST = dict.fromkeys(SHARES, 1.0)
+"""Where a metric's range ends, when it does."""
+
 MeasuredMetric = Annotated[Metric, Field(json_schema_extra={"maxLength": 32})]  # CEL's cost needs a bound of its own
 
 
@@ -519,6 +539,15 @@ class ComparedTo(StrEnum):
     INCUMBENT = "Incumbent"
 
 
+class ComparisonMethod(StrEnum):
+    """Auto is McNemar for metrics that are right or wrong, and PairedBootstrap for all others."""
+
+    AUTO = "Auto"
+    PAIRED_BOOTSTRAP = "PairedBootstrap"
+    MCNEMAR = "McNemar"
+    WILCOXON = "Wilcoxon"
+
+
 _BOUND_OR_COMPARISON = rule(
     "has(self.min) || has(self.max) || has(self.comparedTo)",
     "a requirement needs min, max or comparedTo: without one of them it would always pass",
@@ -527,10 +556,15 @@ _ONE_KIND = rule(
     "!(has(self.comparedTo) && (has(self.min) || has(self.max)))",
     "min and max are bounds of the score itself and cannot stand beside comparedTo; write two requirements",
 )
+
+
+def _number(field: str) -> str:
+    """Comparisons wait until a field is a number: its own rule says so when it is not."""
+    return f"!has(self.{field}) || !self.{field}.matches('^[-0-9.eE+]+$')"
+
+
 _ORDERED = rule(
-    # The comparison waits until both are numbers: their own rules say so when they are not.
-    "!has(self.min) || !has(self.max) || !self.min.matches('^[-0-9.eE+]+$') || !self.max.matches('^[-0-9.eE+]+$')"
-    " || double(self.min) <= double(self.max)",
+    f"{_number('min')} || {_number('max')} || double(self.min) <= double(self.max)",
     "min must not be above max",
 )
 _COMPARISON_MARGIN = rule(
@@ -539,13 +573,70 @@ _COMPARISON_MARGIN = rule(
     "comparedTo needs exactly one of maxRegression and minImprovement, and those need comparedTo",
 )
 
+
+def _metric_rules(pattern: str) -> tuple[dict[str, str], ...]:
+    """What a metric allows; `pattern` holds %s where the metric's name stands in self.metric."""
+
+    def one_of(metrics: Iterable[Metric]) -> str:
+        return "self.metric.matches('" + pattern % f"({'|'.join(sorted(metrics))})" + "')"
+
+    def words(metrics: Iterable[Metric]) -> str:
+        return ", ".join(sorted(metrics))
+
+    within = " && ".join(
+        f"({_number(field)} || (double(self.{field}) >= 0.0 && double(self.{field}) <= 1.0))"
+        for field in ("min", "max", "maxRegression", "minImprovement")
+    )
+    return (
+        rule(
+            f"!{one_of(SHARES)} || ({within})",
+            f"{words(SHARES)} go from 0 to 1, and so must their bounds and margins: write 0.35 for 35 percent",
+        ),
+        rule(
+            f"!{one_of(LOWER_IS_BETTER)} || !has(self.min) || has(self.max)",
+            f"{words(LOWER_IS_BETTER)} are better when lower, so a floor alone asks for a bad model: give max",
+        ),
+        rule(
+            f"!{one_of(SHARES)} || !has(self.max) || has(self.min)",
+            f"{words(SHARES)} are better when higher, so a ceiling alone asks for a bad model: give min",
+        ),
+        rule(
+            f"!{one_of(LOWEST)} || {_number('max')} || double(self.max) > 1.0",
+            "Perplexity is never below 1, so max must be above 1 (CrossEntropy is its logarithm, in nats)",
+        ),
+        rule(
+            f"!{one_of({Metric.CROSS_ENTROPY})} || {_number('max')} || double(self.max) > 0.0",
+            "CrossEntropy is never below 0, so max must be above 0",
+        ),
+        rule(
+            "self.testMethod == 'Auto' || has(self.comparedTo)",
+            "testMethod is how two models are compared, so it needs comparedTo; bounds are judged by the score's own"
+            " confidence limits",
+        ),
+        rule(
+            f"self.testMethod != 'McNemar' || {one_of(RIGHT_OR_WRONG)}",
+            f"McNemar's test fits metrics for which an example is right or wrong ({words(RIGHT_OR_WRONG)}): use"
+            " PairedBootstrap or leave testMethod out",
+        ),
+        rule(
+            f"self.testMethod != 'Wilcoxon' || {one_of(BY_EXAMPLE)}",
+            f"Wilcoxon's test fits metrics that give each example a degree and the same weight ({words(BY_EXAMPLE)}):"
+            " use PairedBootstrap or leave testMethod out",
+        ),
+    )
+
+
 Confidence = Annotated[int, Field(ge=50, le=99)]
+MethodName = Annotated[ComparisonMethod, Field(json_schema_extra={"maxLength": 16})]
 
 
 class Requirement(ApiModel):
-    """What a score must show. `metric` is `<suite>/<Metric>`."""
+    """What a score must show. `metric` is `<suite>/<Metric>`.
 
-    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN)
+    `confidencePercent` is one-sided: with 95, a model that misses the requirement passes it in at most 5 of 100 cases.
+    """
+
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN, *_metric_rules("/%s$"))
 
     name: Name
     metric: Annotated[
@@ -569,6 +660,7 @@ class Requirement(ApiModel):
     compared_to: ComparedTo | None = None
     max_regression: NonNegativeDecimal | None = None
     min_improvement: NonNegativeDecimal | None = None
+    test_method: MethodName = ComparisonMethod.AUTO
     confidence_percent: Confidence = 95
 
 
@@ -612,15 +704,16 @@ class NamespaceSelector(ApiModel):
 class PolicyRequirement(ApiModel):
     """A requirement on a metric, on every suite that measures it; at least one suite must."""
 
-    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN)
+    model_config = rules(_BOUND_OR_COMPARISON, _ONE_KIND, _ORDERED, _COMPARISON_MARGIN, *_metric_rules("^%s$"))
 
     name: Name
-    metric: Metric
+    metric: MeasuredMetric
     min: Decimal | None = None
     max: Decimal | None = None
     compared_to: ComparedTo | None = None
     max_regression: NonNegativeDecimal | None = None
     min_improvement: NonNegativeDecimal | None = None
+    test_method: MethodName = ComparisonMethod.AUTO
     confidence_percent: Confidence = 95
 
 

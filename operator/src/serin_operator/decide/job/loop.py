@@ -22,7 +22,8 @@ from serin_operator.api.v1alpha1 import (
 )
 from serin_operator.decide.decision import Create, Decision, StatusWrite
 from serin_operator.decide.job import record
-from serin_operator.decide.job.gates import Demand, Judgement, demands, judge, wanted_comparisons
+from serin_operator.decide.job.demands import Demand, demands, wanted_comparisons, wanted_scores
+from serin_operator.decide.job.gates import Judgement, judge
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.plans import (
     Candidate,
@@ -136,8 +137,7 @@ def _evaluate_and_judge(s: JobSnapshot, o: Outlook, candidate: Candidate, prepar
     if "Incumbent" in opponents and incumbent is not None:
         artifact = incumbent.spec.artifact
         roles.append(RoleModel(role="Incumbent", uri=artifact.uri, digest=artifact.digest))
-    wanted = tuple(sorted({f"{d.suite}/{d.metric.value}" for d in asked if d.suite}))
-    done = _take(s, o, evaluate_plan(s, gates, tuple(roles), comparisons, wanted))
+    done = _take(s, o, evaluate_plan(s, gates, tuple(roles), comparisons, wanted_scores(asked)))
     if done is None:
         return
     measured = EvaluateOutput.model_validate(done.entry.output)

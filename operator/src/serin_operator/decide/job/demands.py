@@ -1,0 +1,95 @@
+"""What must be shown: the requirements of the job's own gates and of every policy that selects it, and what the
+evaluator must measure for them. Not here: judging (`gates.py`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from serin_operator.api.contract import WantedComparison
+from serin_operator.api.v1alpha1 import (
+    RIGHT_OR_WRONG,
+    ClusterEvalPolicy,
+    ComparedTo,
+    ComparisonMethod,
+    EvalGate,
+    Metric,
+    PolicyMode,
+    PolicyRequirement,
+    Requirement,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One requirement on one measured score, and who asks for it."""
+
+    name: str
+    source: str
+    suite: str
+    metric: Metric
+    asked: Requirement | PolicyRequirement
+    enforced: bool = True
+
+    @property
+    def what(self) -> str:
+        return f"{self.suite}/{self.metric.value}"
+
+    @property
+    def method(self) -> ComparisonMethod:
+        """The comparison's method; Auto takes the one that fits the metric."""
+        if self.asked.test_method is not ComparisonMethod.AUTO:
+            return self.asked.test_method
+        return ComparisonMethod.MCNEMAR if self.metric in RIGHT_OR_WRONG else ComparisonMethod.PAIRED_BOOTSTRAP
+
+
+def demands(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) -> tuple[Demand, ...]:
+    """What must be shown: the job's own gates and every policy that selects it. A policy only adds."""
+    gates = tuple(gates)
+    own = [
+        Demand(r.name, f"gate {gate.metadata.name}", *_split(r.metric), asked=r)
+        for gate in gates
+        for r in gate.spec.requirements
+    ]
+    return (*own, *(demand for policy in policies for demand in _of_policy(policy, gates)))
+
+
+def _split(metric: str) -> tuple[str, Metric]:
+    suite, _, name = metric.partition("/")
+    return suite, Metric(name)
+
+
+def _of_policy(policy: ClusterEvalPolicy, gates: tuple[EvalGate, ...]) -> Iterable[Demand]:
+    """A policy names a metric; it holds for every suite that measures it, and for a suite '' when none does."""
+    source = f"policy {policy.metadata.name}"
+    enforced = policy.spec.mode is PolicyMode.ENFORCE
+    for asked in policy.spec.requirements:
+        suites = [s.name for gate in gates for s in gate.spec.suites if asked.metric in s.metrics] or [""]
+        for suite in dict.fromkeys(suites):
+            yield Demand(asked.name, source, suite, asked.metric, asked, enforced)
+
+
+def wanted_comparisons(asked: Iterable[Demand], first_deployment: bool) -> tuple[WantedComparison, ...]:
+    """What the evaluator must compare in pairs. Without an incumbent the base model stands in for it.
+
+    Margins and confidences are no part of it: they are judged on the same numbers.
+    """
+    found = {
+        WantedComparison(
+            suite=d.suite,
+            metric=d.metric,
+            against=opponent(d.asked.compared_to, first_deployment),
+            method=d.method,
+        ): None
+        for d in asked
+        if d.asked.compared_to is not None and d.suite
+    }
+    return tuple(found)
+
+
+def wanted_scores(asked: Iterable[Demand]) -> tuple[str, ...]:
+    """The scores that bounds are asked of."""
+    return tuple(sorted({d.what for d in asked if d.asked.compared_to is None and d.suite}))
+
+
+def opponent(compared_to: ComparedTo, first_deployment: bool) -> ComparedTo:
+    return ComparedTo.BASE if first_deployment else compared_to
