@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_operator.api.contract import PROBABILITIES
 from serin_operator.decide.job.evidence import Evidence, evidence, holm
@@ -19,6 +19,7 @@ def test_the_curves_own_points_have_the_curves_own_probabilities() -> None:
         assert NORMAL.p_below(bound) == pytest.approx(1 - probability, rel=1e-6)
 
 
+@settings(deadline=None)  # a busy machine is not a slow rule
 @given(claim=st.floats(0.0, 1.0))
 def test_between_and_beyond_its_points_a_normal_curve_is_the_normal_distribution(claim: float) -> None:
     assert NORMAL.p_above(claim) == pytest.approx(NormalDist(0.5, 0.1).cdf(claim), rel=0.01, abs=1e-9)
@@ -31,6 +32,7 @@ def test_limits_at_a_confidence_are_the_normal_distributions(percent: int) -> No
     assert low == pytest.approx(1 - high)
 
 
+@settings(deadline=None)  # a busy machine is not a slow rule
 @given(
     curve=st.lists(st.floats(-1, 1), min_size=13, max_size=13).map(sorted),
     claims=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
