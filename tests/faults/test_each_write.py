@@ -76,5 +76,7 @@ def test_a_fault_at_any_write_changes_nothing(
     bad = [outcome for outcome in outcomes if outcome.violations]
     worst = max((outcome.recovery_seconds for outcome in met), default=0.0)
     report.record(fault.name, len(met), len(bad), worst)
+    for one in outcomes:
+        report.detail(fault.name, str(one.point), one.met, one.recovery_seconds, len(one.violations))
     command = f"{options.command} tests/faults/test_each_write.py -k '{fault} and {flow}'"
     assert not bad, "\n\n".join(outcome.told(command) for outcome in bad)

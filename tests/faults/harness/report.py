@@ -35,6 +35,7 @@ class Row:
 
 
 _rows: dict[str, Row] = {}
+_lines: list[str] = []
 _lock = threading.Lock()
 
 
@@ -46,6 +47,13 @@ def record(fault: str, points: int, violations: int, worst_recovery_seconds: flo
         row.violations += violations
         if worst_recovery_seconds is not None:
             row.worst_recovery_seconds = max(row.worst_recovery_seconds or 0.0, worst_recovery_seconds)
+
+
+def detail(fault: str, point: str, met: bool, recovery_seconds: float, violations: int) -> None:
+    """One line of build/faults-points.txt: where the slow ones are."""
+    fate = f"{violations} violations" if violations else "as without a fault" if met else "not reached"
+    with _lock:
+        _lines.append(f"{recovery_seconds:7.1f} s  {fault.split()[0]} {point}: {fate}")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -62,6 +70,8 @@ def write(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(found.values(), key=lambda row: _order(row["fault"]))
     path.write_text(json.dumps(ordered, indent=2) + "\n")
+    if _lines:
+        path.with_name("faults-points.txt").write_text("\n".join(sorted(_lines, reverse=True)) + "\n")
 
 
 def _order(fault: str) -> tuple[int, str]:
