@@ -1,0 +1,220 @@
+"""What Serin decides: the operator's own `decide.service.sequential`, for many canaries at once.
+
+The operator's module is plain Python for one canary; here is the same arithmetic on arrays, with the operator's own
+constants. `tests/unit/benchmarks` holds the two together: same traces, same evidence, same verdicts at every look.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from serin_operator.decide.service.sequential import errors, hard, latency
+from serin_operator.decide.service.sequential.rule import Rule
+
+from canaries.traffic import EDGES, TICK_SECONDS, TICKS, WARM_UP_TICKS, Arm, Canaries, Counts, Values
+
+RULE: Final = Rule(warm_up_seconds=WARM_UP_TICKS * TICK_SECONDS)
+_MIDDLES: Final = np.array(latency.middles(EDGES))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """By run, three e-processes (their logarithms) after each tick; see the operator's `rule.Evidence`."""
+
+    no_worse: Values
+    tolerable: Values
+    intolerable: Values
+
+    def failed(self, rule: Rule) -> npt.NDArray[np.bool_]:
+        return (self.no_worse >= -np.log(rule.level)) & (self.tolerable >= -np.log(rule.tolerance_level))
+
+    def passed(self, rule: Rule) -> npt.NDArray[np.bool_]:
+        return (self.intolerable >= -np.log(rule.level)) & ~self.failed(rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Of a block: requests, and log latencies and their squares added up."""
+
+    n: Values
+    x: Values
+    xx: Values
+
+    @classmethod
+    def of(cls, buckets: Counts) -> "_Sums":
+        return cls(buckets.sum(axis=-1).astype(float), buckets @ _MIDDLES, buckets @ _MIDDLES**2)
+
+    def at(self, tick: int) -> "_Sums":
+        return _Sums(self.n[:, tick], self.x[:, tick], self.xx[:, tick])
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(self.n + other.n, self.x + other.x, self.xx + other.xx)
+
+    def but_where(self, done: npt.NDArray[np.bool_]) -> "_Sums":
+        return _Sums(*(np.where(done, 0.0, values) for values in (self.n, self.x, self.xx)))
+
+    @property
+    def mean(self) -> Values:
+        return self.x / np.maximum(self.n, 1)
+
+    @property
+    def squares(self) -> Values:
+        return np.maximum(self.xx - self.x * self.mean, 0)
+
+
+class _Tracks:
+    """The Kalman filters, second axis; see the operator's `latency.Track`."""
+
+    def __init__(self, weight: Values, tau: Values, memory: Values, arms: int) -> None:
+        self.weight, self.memory = weight, memory
+        self.stationary = arms * tau**2
+        self.noise, self.gain, self.fit, self.push, self.mass = (np.zeros(tau.shape) for _ in range(5))
+        self.variance = self.stationary.copy()
+
+    def step(self, now: npt.NDArray[np.bool_], seconds: Values, observed: Values, sampling: Values) -> None:
+        """Only the runs for which it is time. Before the first block, noise and gain are 0 and the variance stationary."""
+        rho = np.exp(-seconds[:, None] / self.memory)
+        noise, gain = rho * self.noise, rho * self.gain
+        variance = rho * rho * self.variance + (1 - rho * rho) * self.stationary
+        total = variance + sampling[:, None]
+        share, surprise, lever = variance / total, observed[:, None] - noise, 1 - gain
+        do = 1.0 if now.all() else now[:, None].astype(float)  # runs whose block is not full stay as they are
+        self.noise += do * (noise + share * surprise - self.noise)
+        self.gain += do * (gain + share * lever - self.gain)
+        self.variance += do * (variance * (1 - share) - self.variance)
+        self.fit -= do * ((np.log(total) + surprise * surprise / total) / 2)
+        self.push += do * (surprise * lever / total)
+        self.mass += do * (lever * lever / total)
+
+    def against(self, border: float, effects: Values) -> Values:
+        at_border = self.weight + self.fit + self.push * border - self.mass * border**2 / 2
+        drift = self.push - self.mass * border
+        bets = drift[:, :, None] * effects - self.mass[:, :, None] * (effects**2 / 2)
+        return _log_sum(at_border + _log_sum(bets) - np.log(len(effects))) - _log_sum(at_border)
+
+
+def _log_sum(values: Values) -> Values:
+    """Over the last axis."""
+    top = values.max(axis=-1, keepdims=True)
+    return (top + np.log(np.exp(values - top).sum(axis=-1, keepdims=True)))[..., 0]
+
+
+def _square(squares: Values, freedom: Values) -> Values:
+    return (squares + latency.PRIOR_REQUESTS * latency.PRIOR_SPREAD**2) / (freedom + latency.PRIOR_REQUESTS)
+
+
+def _learned(past: _Sums, square: Values) -> _Tracks:
+    runs, ticks = past.n.shape
+    tau, memory = (
+        np.broadcast_to(np.array(column), (runs, len(latency.GRID))) for column in zip(*latency.GRID, strict=True)
+    )
+    tracks = _Tracks(np.zeros(tau.shape), tau, memory, 1)
+    idle = np.zeros(runs)
+    for tick in range(ticks):
+        block = past.at(tick)
+        idle += TICK_SECONDS
+        now = block.n > 0
+        tracks.step(now, idle, block.mean, square / np.maximum(block.n, 1))
+        idle[now] = 0
+    fits = tracks.fit + tracks.push**2 / tracks.mass / 2 - np.log(tracks.mass) / 2
+    best = np.argsort(-fits, axis=1, kind="stable")[:, : latency.KEPT]
+    kept = np.take_along_axis(fits, best, axis=1)
+    weight = kept - _log_sum(kept)[:, None] + np.log1p(-latency.UNSEEN_WEIGHT)
+    unseen = np.broadcast_to(np.log(latency.UNSEEN_WEIGHT / len(latency.UNSEEN)), (runs, len(latency.UNSEEN)))
+    more_tau, more_memory = (np.broadcast_to(np.array(c), unseen.shape) for c in zip(*latency.UNSEEN, strict=True))
+    return _Tracks(
+        np.concatenate([weight, unseen], axis=1),
+        np.concatenate([np.take_along_axis(tau, best, axis=1), more_tau], axis=1),
+        np.concatenate([np.take_along_axis(memory, best, axis=1), more_memory], axis=1),
+        2,
+    )
+
+
+def _without_past(runs: int) -> _Tracks:
+    tau, memory = (
+        np.broadcast_to(np.array(c), (runs, len(latency.WITHOUT_PAST))) for c in zip(*latency.WITHOUT_PAST, strict=True)
+    )
+    return _Tracks(np.full(tau.shape, -np.log(len(latency.WITHOUT_PAST))), tau, memory, 2)
+
+
+def of_latency(canaries: Canaries, rule: Rule = RULE, with_past: bool = True) -> Evidence:
+    runs = len(canaries.past)
+    squares = freedom = np.zeros(runs)
+    tracks = _without_past(runs)
+    if with_past:
+        past = _Sums.of(canaries.past)
+        squares, freedom = past.squares.sum(axis=1), np.maximum(past.n - 1, 0).sum(axis=1)
+        tracks = _learned(past, _square(squares, freedom))
+    own_squares, own_freedom = np.zeros(runs), np.zeros(runs)
+    all_c, all_s = _Sums.of(canaries.candidate.buckets), _Sums.of(canaries.stable.buckets)
+    c = s = _Sums(np.zeros(runs), np.zeros(runs), np.zeros(runs))
+    idle = np.zeros(runs)
+    found: list[tuple[Values, Values, Values]] = [(np.zeros(runs),) * 3] * WARM_UP_TICKS
+    limit = np.log(rule.tolerated)
+    for tick in range(WARM_UP_TICKS, TICKS):
+        c, s, idle = c.plus(all_c.at(tick)), s.plus(all_s.at(tick)), idle + TICK_SECONDS
+        now = (c.n > 0) & (s.n > 0)
+        square_s = _square(squares, freedom)
+        square_c = (own_squares + latency.ARM_REQUESTS * square_s) / (own_freedom + latency.ARM_REQUESTS)
+        sampling = square_c / np.maximum(c.n, 1) + square_s / np.maximum(s.n, 1)
+        tracks.step(now, idle, c.mean - s.mean, sampling)
+        squares, freedom = squares + np.where(now, s.squares, 0), freedom + np.where(now, s.n - 1, 0)
+        own_squares, own_freedom = own_squares + np.where(now, c.squares, 0), own_freedom + np.where(now, c.n - 1, 0)
+        c, s, idle = c.but_where(now), s.but_where(now), np.where(now, 0.0, idle)
+        found.append(
+            (
+                tracks.against(0.0, np.array(latency.WORSE)),
+                tracks.against(limit, np.array(latency.WORSE)),
+                tracks.against(limit, -np.array(latency.BETTER)),
+            )
+        )
+    return Evidence(*(np.stack(column, axis=1) for column in zip(*found, strict=True)))
+
+
+def of_errors(canaries: Canaries, rule: Rule = RULE) -> Evidence:
+    c, s = _paired(canaries.candidate, canaries.stable)
+    return Evidence(
+        _capital(c, s, 1.0, errors.WORSE),
+        _capital(c, s, rule.tolerated, errors.WORSE),
+        _capital(s, c, 1 / rule.tolerated, errors.BETTER),
+    )
+
+
+def _paired(candidate: Arm, stable: Arm) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+    """(requests, failed) of each arm by tick after the warm-up, moved on to the first tick at which both had requests."""
+    source = np.stack([candidate.requests, candidate.failed, stable.requests, stable.failed]).astype(float)
+    moved, waiting = np.zeros_like(source), np.zeros_like(source[:, :, 0])
+    for tick in range(WARM_UP_TICKS, TICKS):
+        waiting = waiting + source[:, :, tick]
+        now = (waiting[0] > 0) & (waiting[2] > 0)
+        moved[:, :, tick] = np.where(now, waiting, 0)
+        waiting = np.where(now, 0, waiting)
+    return (moved[0], moved[1]), (moved[2], moved[3])
+
+
+def _capital(
+    suspect: tuple[Values, Values], other: tuple[Values, Values], r: float, ratios: tuple[float, ...]
+) -> Values:
+    border, failed = r * suspect[0], suspect[1] + other[1]
+    stakes: list[Values] = []
+    for ratio in ratios:
+        coin = np.log(np.maximum(border + other[0], 1) / np.maximum(ratio * border + other[0], 1))
+        stakes.append(np.cumsum(suspect[1] * np.log(ratio) + failed * coin, axis=1))
+    return _log_sum(np.stack(stakes, axis=-1)) - np.log(len(ratios))
+
+
+def of_hard(canaries: Canaries) -> npt.NDArray[np.bool_]:
+    """After each tick: do the last two polls show a failure that needs no statistics?"""
+    n, k = canaries.candidate.requests, canaries.candidate.failed
+    runs = len(n)
+    last_n, last_k, found = np.zeros(runs), np.zeros(runs), np.zeros((runs, TICKS), dtype=bool)
+    shown = np.zeros(runs, dtype=bool)
+    for tick in range(WARM_UP_TICKS, TICKS):
+        new_n, new_k = n[:, tick], k[:, tick]
+        both_n, both_k = last_n + new_n, last_k + new_k
+        verdict = (new_k > 0) & (last_k > 0) & (both_n >= hard.MIN_REQUESTS) & (both_k > both_n / 2)
+        shown = np.where(new_n > 0, verdict, shown)
+        last_n, last_k = np.where(new_n > 0, new_n, last_n), np.where(new_n > 0, new_k, last_k)
+        found[:, tick] = shown
+    return found
