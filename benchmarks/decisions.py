@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from canaries import picture, serin
 from canaries.peers import MannWhitney, Strikes
-from canaries.traffic import TICK_SECONDS, TICKS, WARM_UP_TICKS, Canaries, Fault, Traffic, simulated
+from canaries.traffic import TICK_SECONDS, TICKS, WARM_UP_TICKS, Canaries, Fault, Traffic, past, simulated
 
 Flags = npt.NDArray[np.bool_]
 
@@ -46,24 +46,27 @@ TRAFFICS: Final = (
 )
 
 
-def _serin(canaries: Canaries) -> tuple[Flags, Flags]:
+def _serin(canaries: Canaries, knowing: serin.Known) -> tuple[Flags, Flags]:
     """Rolled back after each tick, and passed by both comparisons at the end."""
-    latency, errors = serin.of_latency(canaries), serin.of_errors(canaries)
-    bad = latency.failed(serin.RULE) | errors.failed(serin.RULE) | serin.of_hard(canaries)
-    return np.maximum.accumulate(bad, axis=1), latency.passed(serin.RULE)[:, -1] & errors.passed(serin.RULE)[:, -1]
+    errors = serin.of_errors(canaries)
+    bad = np.maximum.accumulate(errors.failed(serin.RULE) | serin.of_hard(canaries), axis=1)
+    latency = serin.of_latency(canaries, knowing, until=np.where(bad.any(axis=1), bad.argmax(axis=1), TICKS))
+    bad = np.maximum.accumulate(bad | latency.failed(serin.RULE), axis=1)
+    passed = latency.passed(serin.RULE)[:, -1] & errors.passed(serin.RULE)[:, -1]
+    return bad, passed & ~bad[:, -1]
 
 
-def _peer(peer: Strikes | MannWhitney) -> Callable[[Canaries], tuple[Flags, Flags]]:
+def _peer(peer: Strikes | MannWhitney) -> Callable[[Canaries, serin.Known], tuple[Flags, Flags]]:
     """Peers pass what they do not roll back."""
 
-    def decided(canaries: Canaries) -> tuple[Flags, Flags]:
+    def decided(canaries: Canaries, _: serin.Known) -> tuple[Flags, Flags]:
         bad = peer.rolled_back(canaries)
         return bad, ~bad[:, -1]
 
     return decided
 
 
-DETECTORS: Final[Mapping[str, Callable[[Canaries], tuple[Flags, Flags]]]] = {
+DETECTORS: Final[Mapping[str, Callable[[Canaries, serin.Known], tuple[Flags, Flags]]]] = {
     "serin": _serin,
     **{
         peer.name: _peer(peer)
@@ -105,26 +108,38 @@ def main() -> int:
 
 def measured(traffic: Traffic, healthy: int, faulty: int) -> list[dict[str, Any]]:
     """The rows of one traffic: each detector on each fault, the same canaries for all detectors."""
-    found = {fault.name: _decided(traffic, fault, healthy if fault is HEALTHY else faulty) for fault in FAULTS}
+    parts: dict[str, dict[str, list[Outcomes]]] = {fault.name: {name: [] for name in DETECTORS} for fault in FAULTS}
+    for start in range(0, max(healthy, faulty), BATCH):
+        seed = (SEED, [known.name for known in TRAFFICS].index(traffic.name), start)
+        before = past(np.random.default_rng(seed), traffic, BATCH)
+        knowing = serin.known(before)
+        for number, fault in enumerate(FAULTS):
+            if start < (healthy if fault is HEALTHY else faulty):
+                canaries = simulated(np.random.default_rng((*seed, number)), traffic, fault, before)
+                for name, outcomes in _decided(canaries, knowing).items():
+                    parts[fault.name][name].append(outcomes)
+    found = {
+        fault: {name: tuple(map(np.concatenate, zip(*list_, strict=True))) for name, list_ in of_fault.items()}
+        for fault, of_fault in parts.items()
+    }
     false = {name: 100 * float(np.mean(np.isfinite(found["none"][name][0]))) for name in DETECTORS}
     return [_row(name, traffic, fault, false[name], *found[fault.name][name]) for name in DETECTORS for fault in FAULTS]
 
 
-def _decided(traffic: Traffic, fault: Fault, runs: int) -> dict[str, tuple[Any, Any, Any]]:
-    """By detector: seconds and requests until the rollback (infinity: none), and whether it passed."""
-    parts: dict[str, list[tuple[Any, Any, Any]]] = {name: [] for name in DETECTORS}
-    where = (SEED, [t.name for t in TRAFFICS].index(traffic.name), [f.name for f in FAULTS].index(fault.name))
-    for batch, start in enumerate(range(0, runs, BATCH)):
-        rng = np.random.default_rng((*where, batch))
-        canaries = simulated(rng, traffic, fault, min(BATCH, runs - start))
-        requests = np.cumsum(canaries.candidate.requests[:, WARM_UP_TICKS:], axis=1)
-        for name, detector in DETECTORS.items():
-            bad, passed = detector(canaries)
-            after = bad[:, WARM_UP_TICKS:]
-            first, ever = after.argmax(axis=1), after.any(axis=1)
-            seconds = np.where(ever, (first + 1.0) * TICK_SECONDS, np.inf)
-            parts[name].append((seconds, np.where(ever, requests[np.arange(len(first)), first], np.inf), passed))
-    return {name: tuple(np.concatenate(column) for column in zip(*list_, strict=True)) for name, list_ in parts.items()}
+Outcomes = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Flags]
+"""Of each canary: seconds and requests until the rollback (infinity: none), and whether it passed."""
+
+
+def _decided(canaries: Canaries, knowing: serin.Known) -> dict[str, Outcomes]:
+    requests = np.cumsum(canaries.candidate.requests[:, WARM_UP_TICKS:], axis=1)
+    found: dict[str, Outcomes] = {}
+    for name, detector in DETECTORS.items():
+        bad, passed = detector(canaries, knowing)
+        after = bad[:, WARM_UP_TICKS:]
+        first, ever = after.argmax(axis=1), after.any(axis=1)
+        seconds = np.where(ever, (first + 1.0) * TICK_SECONDS, np.inf)
+        found[name] = seconds, np.where(ever, requests[np.arange(len(first)), first], np.inf), passed
+    return found
 
 
 def _row(

@@ -4,6 +4,7 @@ The operator's module is plain Python for one canary; here is the same arithmeti
 constants. `tests/unit/benchmarks` holds the two together: same traces, same evidence, same verdicts at every look.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,11 +43,17 @@ class _Sums:
     xx: Values
 
     @classmethod
-    def of(cls, buckets: Counts) -> "_Sums":
+    def counted(cls, buckets: Counts) -> "_Sums":
         return cls(buckets.sum(axis=-1).astype(float), buckets @ _MIDDLES, buckets @ _MIDDLES**2)
 
     def at(self, tick: int) -> "_Sums":
         return _Sums(self.n[:, tick], self.x[:, tick], self.xx[:, tick])
+
+    def of(self, runs: npt.NDArray[np.int64], tick: int) -> "_Sums":
+        return _Sums(self.n[runs, tick], self.x[runs, tick], self.xx[runs, tick])
+
+    def kept(self, runs: npt.NDArray[np.bool_]) -> "_Sums":
+        return _Sums(self.n[runs], self.x[runs], self.xx[runs])
 
     def plus(self, other: "_Sums") -> "_Sums":
         return _Sums(self.n + other.n, self.x + other.x, self.xx + other.xx)
@@ -87,6 +94,10 @@ class _Tracks:
         self.push += do * (surprise * lever / total)
         self.mass += do * (lever * lever / total)
 
+    def keep(self, runs: npt.NDArray[np.bool_]) -> None:
+        for name in ("weight", "memory", "stationary", "noise", "gain", "fit", "push", "mass", "variance"):
+            setattr(self, name, getattr(self, name)[runs])
+
     def against(self, border: float, effects: Values) -> Values:
         at_border = self.weight + self.fit + self.push * border - self.mass * border**2 / 2
         drift = self.push - self.mass * border
@@ -104,11 +115,14 @@ def _square(squares: Values, freedom: Values) -> Values:
     return (squares + latency.PRIOR_REQUESTS * latency.PRIOR_SPREAD**2) / (freedom + latency.PRIOR_REQUESTS)
 
 
-def _learned(past: _Sums, square: Values) -> _Tracks:
+def _columns(rows: Sequence[tuple[float, float]]) -> tuple[Values, Values]:
+    return np.array([tau for tau, _ in rows]), np.array([memory for _, memory in rows])
+
+
+def _learned(past: _Sums, square: Values) -> tuple[Values, Values, Values]:
+    """Weights, standard deviations and memories of the tracks that are kept."""
     runs, ticks = past.n.shape
-    tau, memory = (
-        np.broadcast_to(np.array(column), (runs, len(latency.GRID))) for column in zip(*latency.GRID, strict=True)
-    )
+    tau, memory = (np.broadcast_to(column, (runs, len(latency.GRID))) for column in _columns(latency.GRID))
     tracks = _Tracks(np.zeros(tau.shape), tau, memory, 1)
     idle = np.zeros(runs)
     for tick in range(ticks):
@@ -121,63 +135,114 @@ def _learned(past: _Sums, square: Values) -> _Tracks:
     best = np.argsort(-fits, axis=1, kind="stable")[:, : latency.KEPT]
     kept = np.take_along_axis(fits, best, axis=1)
     weight = kept - _log_sum(kept)[:, None] + np.log1p(-latency.UNSEEN_WEIGHT)
-    unseen = np.broadcast_to(np.log(latency.UNSEEN_WEIGHT / len(latency.UNSEEN)), (runs, len(latency.UNSEEN)))
-    more_tau, more_memory = (np.broadcast_to(np.array(c), unseen.shape) for c in zip(*latency.UNSEEN, strict=True))
-    return _Tracks(
+    unseen = np.full((runs, len(latency.UNSEEN)), np.log(latency.UNSEEN_WEIGHT / len(latency.UNSEEN)))
+    more_tau, more_memory = (np.broadcast_to(column, unseen.shape) for column in _columns(latency.UNSEEN))
+    return (
         np.concatenate([weight, unseen], axis=1),
         np.concatenate([np.take_along_axis(tau, best, axis=1), more_tau], axis=1),
         np.concatenate([np.take_along_axis(memory, best, axis=1), more_memory], axis=1),
-        2,
     )
 
 
-def _without_past(runs: int) -> _Tracks:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the stable's past tells about each canary: how its latencies spread, and load noise (see `latency.learned`)."""
+
+    squares: Values
+    freedom: Values
+    weight: Values
+    tau: Values
+    memory: Values
+
+
+def known(past: Counts) -> Known:
+    sums = _Sums.counted(past)
+    squares, freedom = sums.squares.sum(axis=1), np.maximum(sums.n - 1, 0).sum(axis=1)
+    return Known(squares, freedom, *_learned(sums, _square(squares, freedom)))
+
+
+def nothing_known(runs: int) -> Known:
     tau, memory = (
-        np.broadcast_to(np.array(c), (runs, len(latency.WITHOUT_PAST))) for c in zip(*latency.WITHOUT_PAST, strict=True)
+        np.broadcast_to(np.array(column), (runs, len(latency.WITHOUT_PAST)))
+        for column in _columns(latency.WITHOUT_PAST)
     )
-    return _Tracks(np.full(tau.shape, -np.log(len(latency.WITHOUT_PAST))), tau, memory, 2)
+    return Known(np.zeros(runs), np.zeros(runs), np.full(tau.shape, -np.log(len(latency.WITHOUT_PAST))), tau, memory)
 
 
-def of_latency(canaries: Canaries, rule: Rule = RULE, with_past: bool = True) -> Evidence:
+def of_latency(
+    canaries: Canaries, knowing: Known, rule: Rule = RULE, until: npt.NDArray[np.int64] | None = None
+) -> Evidence:
+    """After each tick; not of ticks beyond `until`, when another rule has decided, nor beyond the first failure."""
     runs = len(canaries.past)
-    squares = freedom = np.zeros(runs)
-    tracks = _without_past(runs)
-    if with_past:
-        past = _Sums.of(canaries.past)
-        squares, freedom = past.squares.sum(axis=1), np.maximum(past.n - 1, 0).sum(axis=1)
-        tracks = _learned(past, _square(squares, freedom))
-    own_squares, own_freedom = np.zeros(runs), np.zeros(runs)
-    all_c, all_s = _Sums.of(canaries.candidate.buckets), _Sums.of(canaries.stable.buckets)
-    c = s = _Sums(np.zeros(runs), np.zeros(runs), np.zeros(runs))
-    idle = np.zeros(runs)
-    found: list[tuple[Values, Values, Values]] = [(np.zeros(runs),) * 3] * WARM_UP_TICKS
-    limit = np.log(rule.tolerated)
+    until = np.full(runs, TICKS) if until is None else until
+    found = np.zeros((3, runs, TICKS))
+    found[2] = -np.inf
+    all_c, all_s = _Sums.counted(canaries.candidate.buckets), _Sums.counted(canaries.stable.buckets)
+    alive = np.arange(runs)
+    looks = _Looks(knowing, rule)
     for tick in range(WARM_UP_TICKS, TICKS):
-        c, s, idle = c.plus(all_c.at(tick)), s.plus(all_s.at(tick)), idle + TICK_SECONDS
+        open_ = until[alive] >= tick
+        if tick % _COMPACT_TICKS == 0:
+            looks.keep(open_)
+            alive = alive[open_]
+        if not len(alive):
+            break
+        looks.look(all_c.of(alive, tick), all_s.of(alive, tick))
+        found[:, alive, tick] = now = looks.evidence()
+        bad = Evidence(*now).failed(rule)
+        until[alive[bad]] = np.minimum(until[alive[bad]], tick)
+    return Evidence(*found)
+
+
+_COMPACT_TICKS: Final = 6
+
+
+class _Looks:
+    """The operator's `latency.LatencyState` of many canaries."""
+
+    def __init__(self, knowing: Known, rule: Rule) -> None:
+        self.squares, self.freedom = knowing.squares, knowing.freedom
+        self.tracks = _Tracks(knowing.weight, knowing.tau, knowing.memory, 2)
+        self.limit = float(np.log(rule.tolerated))
+        runs = len(self.squares)
+        self.own_squares, self.own_freedom, self.idle = np.zeros(runs), np.zeros(runs), np.zeros(runs)
+        self.c = self.s = _Sums(np.zeros(runs), np.zeros(runs), np.zeros(runs))
+
+    def keep(self, runs: npt.NDArray[np.bool_]) -> None:
+        if not runs.all():
+            for name in ("squares", "freedom", "own_squares", "own_freedom", "idle"):
+                setattr(self, name, getattr(self, name)[runs])
+            self.c, self.s = self.c.kept(runs), self.s.kept(runs)
+            self.tracks.keep(runs)
+
+    def look(self, c: _Sums, s: _Sums) -> None:
+        c, s, self.idle = self.c.plus(c), self.s.plus(s), self.idle + TICK_SECONDS
         now = (c.n > 0) & (s.n > 0)
-        square_s = _square(squares, freedom)
-        square_c = (own_squares + latency.ARM_REQUESTS * square_s) / (own_freedom + latency.ARM_REQUESTS)
+        square_s = _square(self.squares, self.freedom)
+        square_c = (self.own_squares + latency.ARM_REQUESTS * square_s) / (self.own_freedom + latency.ARM_REQUESTS)
         sampling = square_c / np.maximum(c.n, 1) + square_s / np.maximum(s.n, 1)
-        tracks.step(now, idle, c.mean - s.mean, sampling)
-        squares, freedom = squares + np.where(now, s.squares, 0), freedom + np.where(now, s.n - 1, 0)
-        own_squares, own_freedom = own_squares + np.where(now, c.squares, 0), own_freedom + np.where(now, c.n - 1, 0)
-        c, s, idle = c.but_where(now), s.but_where(now), np.where(now, 0.0, idle)
-        found.append(
-            (
-                tracks.against(0.0, np.array(latency.WORSE)),
-                tracks.against(limit, np.array(latency.WORSE)),
-                tracks.against(limit, -np.array(latency.BETTER)),
-            )
+        self.tracks.step(now, self.idle, c.mean - s.mean, sampling)
+        self.squares, self.freedom = self.squares + now * s.squares, self.freedom + now * (s.n - 1)
+        self.own_squares, self.own_freedom = self.own_squares + now * c.squares, self.own_freedom + now * (c.n - 1)
+        self.c, self.s, self.idle = c.but_where(now), s.but_where(now), np.where(now, 0.0, self.idle)
+
+    def evidence(self) -> Values:
+        worse, better = np.array(latency.WORSE), np.array(latency.BETTER)
+        return np.stack(
+            [
+                self.tracks.against(0.0, worse),
+                self.tracks.against(self.limit, worse),
+                self.tracks.against(self.limit, -better),
+            ]
         )
-    return Evidence(*(np.stack(column, axis=1) for column in zip(*found, strict=True)))
 
 
 def of_errors(canaries: Canaries, rule: Rule = RULE) -> Evidence:
     c, s = _paired(canaries.candidate, canaries.stable)
     return Evidence(
-        _capital(c, s, 1.0, errors.WORSE),
-        _capital(c, s, rule.tolerated, errors.WORSE),
-        _capital(s, c, 1 / rule.tolerated, errors.BETTER),
+        _capital(c, s, 1.0, errors.WORSE, errors.SHARES),
+        _capital(c, s, rule.tolerated, errors.WORSE, errors.SHARES),
+        _capital(s, c, 1 / rule.tolerated, errors.BETTER, (1 / len(errors.BETTER),) * len(errors.BETTER)),
     )
 
 
@@ -194,14 +259,18 @@ def _paired(candidate: Arm, stable: Arm) -> tuple[tuple[Values, Values], tuple[V
 
 
 def _capital(
-    suspect: tuple[Values, Values], other: tuple[Values, Values], r: float, ratios: tuple[float, ...]
+    suspect: tuple[Values, Values],
+    other: tuple[Values, Values],
+    r: float,
+    ratios: Sequence[float],
+    shares: Sequence[float],
 ) -> Values:
     border, failed = r * suspect[0], suspect[1] + other[1]
     stakes: list[Values] = []
     for ratio in ratios:
         coin = np.log(np.maximum(border + other[0], 1) / np.maximum(ratio * border + other[0], 1))
         stakes.append(np.cumsum(suspect[1] * np.log(ratio) + failed * coin, axis=1))
-    return _log_sum(np.stack(stakes, axis=-1)) - np.log(len(ratios))
+    return _log_sum(np.stack(stakes, axis=-1) + np.log(shares))
 
 
 def of_hard(canaries: Canaries) -> npt.NDArray[np.bool_]:

@@ -74,8 +74,14 @@ class Canaries:
     candidate: Arm
 
 
-def simulated(rng: np.random.Generator, traffic: Traffic, fault: Fault, runs: int) -> Canaries:
-    past = _buckets(rng, _noise(rng, runs, PAST_TICKS, traffic.noise_before), traffic.candidate + traffic.stable)
+def past(rng: np.random.Generator, traffic: Traffic, runs: int) -> Counts:
+    """The hour before, when the stable had all the traffic."""
+    return _buckets(rng, _noise(rng, runs, PAST_TICKS, traffic.noise_before), traffic.candidate + traffic.stable)
+
+
+def simulated(rng: np.random.Generator, traffic: Traffic, fault: Fault, before: Counts) -> Canaries:
+    """A canary after each hour of `before`."""
+    runs = len(before)
     stable = _buckets(rng, _noise(rng, runs, TICKS, traffic.noise), traffic.stable)
     slow = np.zeros(TICKS)
     slow[fault.from_tick :] = np.log(fault.slower)
@@ -83,7 +89,7 @@ def simulated(rng: np.random.Generator, traffic: Traffic, fault: Fault, runs: in
     candidate = _buckets(rng, _noise(rng, runs, TICKS, traffic.noise) + slow, traffic.candidate)
     failing = np.where(np.arange(TICKS) >= fault.from_tick, fault.errors, ERRORS)
     return Canaries(
-        past,
+        before,
         Arm(stable, rng.binomial(stable.sum(axis=2), ERRORS)),
         Arm(candidate, rng.binomial(candidate.sum(axis=2), failing)),
     )

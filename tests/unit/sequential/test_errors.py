@@ -40,19 +40,16 @@ def after(candidate: Tally, stable: Tally) -> ErrorState:
 
 def test_one_failure_on_equal_arms_is_a_fair_coin() -> None:
     """L to 1 for the candidate against 1 to 1: each stake L wins 2 L / (1 + L)."""
-    wins = [2 * ratio / (1 + ratio) for ratio in errors.WORSE]
-    found = errors.evidence(after(Tally(10, 1), Tally(10, 0)))
-    assert found.no_worse == pytest.approx(math.log(sum(wins) / len(wins)))
-    losses = [2 / (1 + ratio) for ratio in errors.WORSE]
-    found = errors.evidence(after(Tally(10, 0), Tally(10, 1)))
-    assert found.no_worse == pytest.approx(math.log(sum(losses) / len(losses)))
+    won = 0.06 * 2 * 1.6 / 2.6 + 0.47 * 2 * 3 / 4 + 0.47 * 2 * 7 / 8
+    assert math.exp(errors.evidence(after(Tally(10, 1), Tally(10, 0))).no_worse) == pytest.approx(won)
+    lost = 0.06 * 2 / 2.6 + 0.47 * 2 / 4 + 0.47 * 2 / 8
+    assert math.exp(errors.evidence(after(Tally(10, 0), Tally(10, 1))).no_worse) == pytest.approx(lost)
 
 
 def test_a_tolerance_moves_the_border() -> None:
     """At 20 percent, a failure names the candidate with 1.2 / 2.2 on the border of the null."""
-    wins = [ratio * 2.2 / (1.2 * ratio + 1) for ratio in errors.WORSE]
-    found = errors.evidence(after(Tally(10, 1), Tally(10, 0)))
-    assert found.tolerable == pytest.approx(math.log(sum(wins) / len(wins)))
+    won = 0.06 * 1.6 * 2.2 / 2.92 + 0.47 * 3 * 2.2 / 4.6 + 0.47 * 7 * 2.2 / 9.4
+    assert math.exp(errors.evidence(after(Tally(10, 1), Tally(10, 0))).tolerable) == pytest.approx(won)
 
 
 def test_successes_alone_say_nothing() -> None:
@@ -123,8 +120,12 @@ counts = st.integers(0, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(
 
 
 @given(st.lists(st.tuples(counts, counts), max_size=12), st.integers(0, 12))
-def test_the_state_survives_a_crash_at_any_look(increments: list[tuple[tuple[int, int], tuple[int, int]]], crash: int) -> None:
-    sums = itertools.accumulate(increments, lambda a, b: tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=True)))  # type: ignore[arg-type,return-value]
+def test_the_state_survives_a_crash_at_any_look(
+    increments: list[tuple[tuple[int, int], tuple[int, int]]], crash: int
+) -> None:
+    sums = itertools.accumulate(
+        increments, lambda a, b: tuple((x[0] + y[0], x[1] + y[1]) for x, y in zip(a, b, strict=True))
+    )  # type: ignore[arg-type,return-value]
     looks = [(5.0 * n, Tally(*c), Tally(*s)) for n, (c, s) in enumerate(sums)]
     state = looked(*looks[:crash])
     assert looked(*looks[crash:], state=errors.loaded(errors.dumped(state))) == looked(*looks)
@@ -150,7 +151,11 @@ def expected_gain(n_c: int, p_c: float, n_s: int, p_s: float, gain: dict[tuple[i
 
 
 @given(
-    n_c=st.integers(1, 8), n_s=st.integers(1, 8), p_s=st.floats(0, 1), part=st.floats(0, 1), r=st.sampled_from([1.0, 1.2, 3.0])
+    n_c=st.integers(1, 8),
+    n_s=st.integers(1, 8),
+    p_s=st.floats(0, 1),
+    part=st.floats(0, 1),
+    r=st.sampled_from([1.0, 1.2, 3.0]),
 )
 def test_no_bet_gains_on_average_when_the_null_holds(n_c: int, n_s: int, p_s: float, part: float, r: float) -> None:
     """The whole guarantee, exactly: over all outcomes, for common failures too, the capital does not grow."""
@@ -158,7 +163,11 @@ def test_no_bet_gains_on_average_when_the_null_holds(n_c: int, n_s: int, p_s: fl
     p_c = min(1.0, r * p_s) * part
     outcomes = {
         (c, s): errors.evidence(
-            looked((0.0, Tally(0, 0), Tally(0, 0)), (5.0, Tally(n_c, c), Tally(n_s, s)), rule=Rule(rule.max_increase_percent, warm_up_seconds=0))
+            looked(
+                (0.0, Tally(0, 0), Tally(0, 0)),
+                (5.0, Tally(n_c, c), Tally(n_s, s)),
+                rule=Rule(rule.max_increase_percent, warm_up_seconds=0),
+            )
         )
         for c in range(n_c + 1)
         for s in range(n_s + 1)
@@ -172,9 +181,7 @@ def test_no_bet_on_a_pass_gains_when_the_candidate_is_intolerable(n_c: int, n_s:
     p_c = min(1.0, 1.2 * p_s + more * (1 - 1.2 * p_s))
     gains = {
         (c, s): math.exp(
-            errors.evidence(
-                looked((0.0, Tally(0, 0), Tally(0, 0)), (5.0, Tally(n_c, c), Tally(n_s, s)))
-            ).intolerable
+            errors.evidence(looked((0.0, Tally(0, 0), Tally(0, 0)), (5.0, Tally(n_c, c), Tally(n_s, s)))).intolerable
         )
         for c in range(n_c + 1)
         for s in range(n_s + 1)
@@ -183,10 +190,10 @@ def test_no_bet_on_a_pass_gains_when_the_candidate_is_intolerable(n_c: int, n_s:
 
 
 def test_stopped_at_the_worst_time_few_healthy_canaries_fail() -> None:
-    """300 canaries of 2,000 requests on each arm, looked at after every ten: by Ville at most 1 percent ever fails."""
+    """100 canaries of 2,000 requests on each arm, looked at after every ten: by Ville at most 1 percent ever fails."""
     random_ = random.Random(5)
     failed = 0
-    for _ in range(300):
+    for _ in range(100):
         state, c, s = ErrorState(started_at=0.0), Tally(0, 0), Tally(0, 0)
         for look in range(200):
             c = Tally(c.requests + 10, c.failed + sum(random_.random() < 0.02 for _ in range(10)))
@@ -195,7 +202,7 @@ def test_stopped_at_the_worst_time_few_healthy_canaries_fail() -> None:
             if errors.judged(state, RULE).verdict is Verdict.FAILED:
                 failed += 1
                 break
-    assert failed <= 6
+    assert failed <= 3
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"started_at": 0, "no_worse": [1]}', "null"])

@@ -29,10 +29,12 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from serin_operator.api.v1alpha1 import Verdict
-from serin_operator.decide.service.sequential.rule import Evidence, Judgement, Rule, bound, log_mean, verdict
+from serin_operator.decide.service.sequential.rule import Evidence, Judgement, Rule, bound, log_mean, log_sum, verdict
 
-WORSE: Final = (1.5, 2.5, 4.0, 7.0, 15.0)
+WORSE: Final = (1.6, 3.0, 7.0)
 """How many times worse than the border the bets on "worse" suppose."""
+SHARES: Final = (0.06, 0.47, 0.47)
+"""How much of the capital is staked on each of them: little on small increases, which take many requests anyway."""
 BETTER: Final = (1.3, 1.8, 3.0)
 """How many times better than the border the bets on "better" suppose."""
 
@@ -111,7 +113,11 @@ def _won(
 
 
 def evidence(state: ErrorState) -> Evidence:
-    return Evidence(log_mean(state.no_worse), log_mean(state.tolerable), log_mean(state.intolerable))
+    return Evidence(_shared(state.no_worse), _shared(state.tolerable), log_mean(state.intolerable))
+
+
+def _shared(capital: tuple[float, ...]) -> float:
+    return log_sum(math.log(share) + stake for share, stake in zip(SHARES, capital, strict=True))
 
 
 def judged(state: ErrorState, rule: Rule) -> Judgement:

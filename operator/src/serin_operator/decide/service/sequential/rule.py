@@ -14,7 +14,7 @@ class Rule:
     max_increase_percent: float = 20.0
     level: float = 0.01
     """At most this share of the candidates that are no worse than the stable is failed."""
-    tolerance_level: float = 0.1
+    tolerance_level: float = 0.2
     """At most this share of those that are worse but within the tolerance is failed."""
     warm_up_seconds: float = 60.0
     """What happens in this time after the start is not judged: caches are cold."""
