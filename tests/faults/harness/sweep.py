@@ -40,7 +40,7 @@ class Outcome:
     point: Point
     met: bool  # the run had that many writes
     violations: tuple[str, ...]
-    recovery_seconds: float  # how much later than without the fault the story ended
+    recovery_seconds: float  # how much later than without the fault the next write came
     timeline: str
 
     def told(self, command: str) -> str:
@@ -126,15 +126,15 @@ class Sweep:
 
 
 def judged(point: Point, clean: Told, told: Told) -> Outcome:
-    met = next((call for call in told.writes if call.number == point.write), None)
-    left = clean.finished_at - _time_of(clean, point.write)
-    late = told.finished_at - met.time - left if met is not None and told.finished_at else 0.0
-    return Outcome(point, met is not None, told.compared_with(clean), max(0.0, late), told.timeline)
+    met = any(call.number == point.write for call in told.writes)
+    late = _pause_after(point.write, told) - _pause_after(point.write, clean)
+    return Outcome(point, met, told.compared_with(clean), max(0.0, late), told.timeline)
 
 
-def _time_of(clean: Told, write: int) -> float:
-    """When the clean run made this write; its last one, if it had fewer."""
-    return next((call.time for call in clean.writes if call.number == write), clean.writes[-1].time)
+def _pause_after(write: int, told: Told) -> float:
+    """Seconds between this write and the next; 0 when it was the last."""
+    times = {call.number: call.time for call in told.writes}
+    return times[write + 1] - times[write] if write + 1 in times else 0.0
 
 
 def points_of(flow: str, writes: int, sides: Sequence[str]) -> list[Point]:
