@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,8 +16,14 @@ from typing import Any
 
 import aiohttp
 from faults.harness import report
+from faults.harness.actors import Actors
+from faults.harness.flows import GOOD, B, serves, weights, with_stable
+from faults.harness.operators import Operator
 from faults.harness.options import Options
+from faults.harness.oracles import safety
 from faults.harness.plane import ACTORS, USER, Plane
+from faults.harness.proxy import FaultProxy
+from faults.harness.world import World, passed_revision
 from faults.switching import LEASES, SERVICE, TERM, Candidate, connected, switch
 from serin_operator.api.v1alpha1 import ModelService
 from serin_operator.manifests.route import http_route
@@ -204,3 +211,53 @@ async def test_without_versions_and_fences_it_would(plane: Plane) -> None:
     tally = await many_switches(plane, 24, GROUPS, seed=2, guarded=False)
     print(f"\nR12 without guards: {say(tally)}")
     assert tally.double
+
+
+# --- two real operators -------------------------------------------------------------------------------------------
+
+
+LEASE_SETTINGS = {"leaseDurationSeconds": 4, "renewDeadlineSeconds": 2.5, "retryPeriodSeconds": 0.5}
+
+
+def writes_of(w: World, proxy: FaultProxy, since: float) -> list[str]:
+    """What was stored of what came through this proxy after a moment of its clock; renewals are not told."""
+    return [
+        str(call) for call in list(proxy.journal)
+        if call.writes and call.time > since and call.resource not in ("leases", "events")
+        and call.status is not None and call.status < 300
+    ]  # fmt: skip
+
+
+def test_a_stopped_leader_that_wakes_up_writes_nothing_and_leaves(
+    plane: Plane, actors: Actors, options: Options
+) -> None:
+    """SIGSTOP in the middle of a canary, for a minute in the whole sweep; a second operator takes over meanwhile."""
+    election = {} if options.full else {"leaderElection": LEASE_SETTINGS}
+    asleep, lease = (60.0, 15.0) if options.full else (8.0, 4.0)
+    steps = [{"weightPercent": percent, "holdSeconds": 3} for percent in (10, 50, 100)]
+    with World(plane, actors, **election) as w, FaultProxy(plane, 1, namespace=w.namespace) as other:
+        with_stable(w, steps=steps)
+        settings = {"metricSources": [{"name": "default", "url": w.prometheus.url}], "scaleDownDelaySeconds": 1}
+        second = Operator(other.kubeconfig, name="operator-1", namespace=w.namespace, **settings | election)
+        with second:
+            w.measures(B, GOOD)
+            w.apply(passed_revision("b"))
+            w.until(lambda: weights(w).get(B) == 10, "the first step")
+            w.operator.pause()
+            stopped = w.proxy.now
+            began = time.monotonic()
+            w.until(lambda: writes_of(w, other, 0), "the second operator acts", 3 * lease + 30)
+            took = time.monotonic() - began
+            time.sleep(max(0.0, asleep - (time.monotonic() - began)))
+            w.operator.resume()
+            code = w.operator.wait(30)
+            w.until(lambda: serves(w, B), f"the model is promoted\n{second.tail()}")
+            late = writes_of(w, w.proxy, stopped + asleep / 2)
+            violations = len(safety(plane.audit.settled(w.namespace, w.api)))
+            print(f"\nR12: asleep for {asleep:.0f} s, the other acted after {took:.1f} s; {len(late)} late writes")
+            report.record("R12: a leader stopped for a minute" if options.full else "R12: a leader stopped", 1,
+                          len(late) + violations, took)  # fmt: skip
+            assert not late, "\n".join(late)
+            assert not violations
+            assert code == 1, "a leader that lost its lease must leave"
+            assert took < lease + 10

@@ -67,7 +67,9 @@ async def _work(
     watches = Watches(lambda: handlers.watch(wakeups.told, leadership.me))
     net = SafetyNet(cluster, wakeups, restart=watches.restart, recovered=queue.hurry)
     pulse.parts = {"the queue": queue.stuck_for, "the safety net": net.stuck_for}
-    async with httpx.AsyncClient() as client:
+    # No limit of connections: one service's slow queries must not use up those of the others.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=limits) as client:
         sources = MetricSources(configured.metric_sources, client)
         reconciler = Reconciler(cluster, executor, sources, client, configured, clock.now, interest)
         parts = {

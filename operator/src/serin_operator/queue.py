@@ -29,6 +29,7 @@ class Key:
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
+LOOKS_AT_ONCE = 64  # most of a slow look is waiting, for a metric source say: a dozen of them must not keep the others
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(minutes=5)
 LONGEST_LOOK = timedelta(minutes=3)  # every call in it has bounds of its own: a look that takes longer hangs
@@ -74,32 +75,36 @@ class WorkQueue:
             return now - self._moved
         return max(now - max(self._moved, min(self._due.values(), default=now)), 0.0)
 
-    async def run(self, look: Callable[[Key], Awaitable[timedelta | None]], workers: int = 8) -> None:
+    async def run(self, look: Callable[[Key], Awaitable[timedelta | None]], at_once: int = LOOKS_AT_ONCE) -> None:
         """Serve for ever. `look` returns when to look again, or raises `RetryLater` and backs off."""
+        places = asyncio.Semaphore(at_once)
         async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work(look))
-
-    async def _work(self, look: Callable[[Key], Awaitable[timedelta | None]]) -> None:
-        while True:
-            key = await self._next()
-            self._busy.add(key)
-            self._moved = asyncio.get_running_loop().time()
-            try:
-                async with asyncio.timeout(self.longest_look.total_seconds()):
-                    again = await look(key)
-                self._failures.pop(key, None)
-            except RetryLater as later:
-                again = self._back_off(key, later)
-            except TimeoutError:
-                log.error("a look did not end within %s", self.longest_look, extra={"object": str(key)})
-                again = self._back_off(key, RetryLater())
-            finally:
-                self._busy.discard(key)
+            while True:
+                await places.acquire()
+                key = await self._next()
+                self._busy.add(key)
                 self._moved = asyncio.get_running_loop().time()
-                self._changed.set()
-            if again is not None:
-                self.add(key, again)
+                group.create_task(self._serve(key, look, places))
+
+    async def _serve(
+        self, key: Key, look: Callable[[Key], Awaitable[timedelta | None]], places: asyncio.Semaphore
+    ) -> None:
+        try:
+            async with asyncio.timeout(self.longest_look.total_seconds()):
+                again = await look(key)
+            self._failures.pop(key, None)
+        except RetryLater as later:
+            again = self._back_off(key, later)
+        except TimeoutError:
+            log.error("a look did not end within %s", self.longest_look, extra={"object": str(key)})
+            again = self._back_off(key, RetryLater())
+        finally:
+            places.release()
+            self._busy.discard(key)
+            self._moved = asyncio.get_running_loop().time()
+            self._changed.set()
+        if again is not None:
+            self.add(key, again)
 
     def _back_off(self, key: Key, later: "RetryLater") -> timedelta:
         self._failures[key] = self._failures.get(key, 0) + 1

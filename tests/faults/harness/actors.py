@@ -34,6 +34,7 @@ class Ending:
     code: int = 0
     result: Json = field(default_factory=dict[str, Any])
     evicted: bool = False
+    garbage: str = ""  # said instead of a result
 
 
 def succeeded(stage: StageName, config: Json, **output: Any) -> Ending:
@@ -269,12 +270,16 @@ def _ended(stage: StageName, ending: Ending) -> Json:
                   "lastTransitionTime": now()}  # fmt: skip
         return {"phase": "Failed", "reason": "Evicted", "conditions": [target]}
     terminated = {"exitCode": ending.code, "reason": "Completed" if ending.code == 0 else "Error",
-                  "message": json.dumps(ending.result) if ending.result else "", "startedAt": now(),
+                  "message": _message(ending), "startedAt": now(),
                   "finishedAt": now()}  # fmt: skip
     container = {"name": stage.lower(), "image": "i", "imageID": "i", "ready": False, "restartCount": 0,
                  "state": {"terminated": terminated}}  # fmt: skip
     return {"phase": "Succeeded" if ending.code == 0 else "Failed", "containerStatuses": [container],
             "conditions": [_ready(False)]}  # fmt: skip
+
+
+def _message(ending: Ending) -> str:
+    return ending.garbage or (json.dumps(ending.result) if ending.result else "")
 
 
 def now() -> str:

@@ -5,17 +5,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from serin_operator.queue import LONGEST_BACKOFF, Key, RetryLater, WorkQueue, backoff
+from serin_operator.queue import LONGEST_BACKOFF, LOOKS_AT_ONCE, Key, RetryLater, WorkQueue, backoff
 
 A, B = Key("K", "ns", "a"), Key("K", "ns", "b")
 
 
 async def serve(
-    queue: WorkQueue, look: Callable[[Key], Awaitable[timedelta | None]], seconds: float, workers: int = 4
+    queue: WorkQueue, look: Callable[[Key], Awaitable[timedelta | None]], seconds: float, at_once: int = 4
 ) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await queue.run(look, workers)
+            await queue.run(look, at_once)
     except TimeoutError:
         return
 
@@ -78,7 +78,7 @@ async def test_a_busy_key_does_not_keep_another_waiting() -> None:
             release.set()
 
     queue.add(A)
-    await serve(queue, look, 0.3, workers=2)
+    await serve(queue, look, 0.3, at_once=2)
     assert seen == [A, B, A]
 
 
@@ -137,7 +137,7 @@ async def test_a_look_that_hangs_is_ended_and_comes_again_later() -> None:
         await asyncio.Event().wait()
 
     queue.add(A)
-    await serve(queue, look, 0.2, workers=1)
+    await serve(queue, look, 0.2, at_once=1)
     assert seen[A] == 1
     assert A in queue._due
 
@@ -183,3 +183,18 @@ async def test_a_failing_look_that_must_not_wait_long_backs_off_no_further() -> 
     queue.add(A)
     await serve(queue, look, 0.3)
     assert seen[A] > 5
+
+
+async def test_slow_looks_keep_no_others_waiting() -> None:
+    queue, seen = WorkQueue(), Counter[Key]()
+
+    async def look(key: Key) -> None:
+        seen[key] += 1
+        if key.name.startswith("slow"):
+            await asyncio.sleep(10)
+
+    for number in range(40):
+        queue.add(Key("K", "ns", f"slow-{number}"))
+    queue.add(A)
+    await serve(queue, look, 0.2, at_once=LOOKS_AT_ONCE)
+    assert seen[A] == 1

@@ -99,7 +99,8 @@ Quantities = Annotated[
         json_schema_extra=field_rules(
             [
                 rule(
-                    "self.all(k, type(self[k]) == int || isQuantity(self[k]))",
+                    "self.all(k, type(self[k]) == int ? int(self[k]) >= 0 : isQuantity(self[k])"
+                    " && !quantity(self[k]).isLessThan(quantity('0')) && quantity(self[k]).isLessThan(quantity('1E')))",
                     "each value must be a quantity, such as cpu: 500m, memory: 2Gi or nvidia.com/gpu: 1",
                 ),
                 rule(
