@@ -5,6 +5,9 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
+
+from kubernetes.aio.client import ApiClient
 
 from serin_operator import handlers, health, leader, logs, patience, settings, telemetry
 from serin_operator.act.execute import Executor
@@ -18,7 +21,7 @@ from serin_operator.reconciler import Reconciler
 from serin_operator.rest import Cluster, connect
 from serin_operator.resync import SafetyNet
 from serin_operator.settings import Settings
-from serin_operator.wakeups import Wakeups
+from serin_operator.wakeups import Wakeups, all_sightings, made
 from serin_operator.watches import Watches
 
 log = logging.getLogger("serin")
@@ -41,8 +44,7 @@ async def run(configured: Settings) -> None:
     try:
         await leadership.acquire()
         telemetry.LEADER.set(1)
-        cluster = Cluster(client, clock, may_write=leadership.holds)
-        await _work(configured, cluster, leadership, clock, pulse)
+        await _work(configured, client, leadership, clock, pulse)
     except asyncio.CancelledError:
         await leadership.release()
         raise
@@ -57,13 +59,15 @@ def _health_port() -> int:
 
 
 async def _work(
-    configured: Settings, cluster: Cluster, leadership: Leadership, clock: ServerClock, pulse: health.Pulse
+    configured: Settings, api: ApiClient, leadership: Leadership, clock: ServerClock, pulse: health.Pulse
 ) -> None:
     """The lease, the watches with their net, and the queue, side by side, until the first of them ends."""
     queue = WorkQueue()
+    sightings = all_sightings()
+    cluster = Cluster(api, clock, may_write=leadership.holds, made=partial(made, sightings))
     executor = Executor(cluster, leadership.me, clock.now)
     interest = Interest()
-    wakeups = Wakeups(queue, interest, executor.wrote)
+    wakeups = Wakeups(queue, interest, executor.wrote, sightings)
     watches = Watches(lambda: handlers.watch(wakeups.told, leadership.me))
     net = SafetyNet(cluster, wakeups, restart=watches.restart, recovered=queue.hurry)
     pulse.parts = {"the queue": queue.stuck_for, "the safety net": net.stuck_for}

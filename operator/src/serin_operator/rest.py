@@ -49,7 +49,8 @@ async def connect() -> ApiClient:
 
 
 class Cluster:
-    """GET, LIST, apply, create and delete of plain manifests. `may_write` is asked before every try of every write."""
+    """GET, LIST, apply, create and delete of plain manifests. `may_write` is asked before every try of every write, `made`
+    is told of every object as it was written."""
 
     def __init__(
         self,
@@ -57,11 +58,13 @@ class Cluster:
         clock: ServerClock | None = None,
         *,
         may_write: Callable[[], bool] = lambda: True,
+        made: Callable[[Kind, Json], None] = lambda kind, answer: None,
         patience: Patience | None = None,
     ) -> None:
         self._client = cast("Any", client)  # the library's transport is not fully typed
         self._clock = clock or ServerClock()  # learns the time from every answer
         self._may_write = may_write
+        self._made = made
         self._patience = patience or Patience()
         self._budget = Budget()
 
@@ -107,14 +110,17 @@ class Cluster:
         meta = manifest["metadata"]
         query = [("fieldManager", manager), ("force", "true")]
         path = kind.path(meta.get("namespace"), meta["name"], subresource)
-        return await self._call("PATCH", path, query, dict(manifest), _APPLY)
+        answer = await self._call("PATCH", path, query, dict(manifest), _APPLY)
+        self._made(kind, answer)
+        return answer
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
         """True when created now, False when an object of this name was there already."""
         try:
-            await self._call("POST", kind.path(manifest["metadata"].get("namespace")), body=dict(manifest))
+            answer = await self._call("POST", kind.path(manifest["metadata"].get("namespace")), body=dict(manifest))
         except _AlreadyExists:
             return False
+        self._made(kind, answer)
         return True
 
     async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Json:

@@ -87,6 +87,9 @@ class SafetyNet:
         except (SerinError, TimeoutError) as error:
             log.warning("%s could not be listed: %r", kind.plural, error)
             return False
+        except Exception:
+            log.exception("a bug in Serin: %s could not be compared", kind.plural)
+            return False
         if missed:
             await asyncio.sleep(self.pace.grace)
             missed = self.wakeups.sightings[kind].still(missed)

@@ -58,14 +58,22 @@ class Sightings:
     """The newest version known of every object of one kind."""
 
     _known: dict[tuple[str, str], Sighting] = field(default_factory=dict[tuple[str, str], Sighting])
+    # Our own, until a watch or a list shows it: what came and went between two lists would leave no other trace.
+    _made: dict[tuple[str, str], Sighting] = field(default_factory=dict[tuple[str, str], Sighting])
     _missed_at: float | None = None
 
     def __len__(self) -> int:
         return len(self._known)
 
+    def made(self, found: Sighting) -> None:
+        """We wrote it. Its event is news all the same."""
+        if found.ref not in self._known:
+            self._made[found.ref] = found
+
     def heard(self, found: Sighting) -> bool:
         """A watch told of an object; True when that is news. A late event of a version that a list has overtaken is none."""
         self._missed_at = None
+        self._settle(found)
         known = self._known.get(found.ref)
         if known is not None and not _newer(found, known):
             return False
@@ -75,6 +83,7 @@ class Sightings:
     def heard_gone(self, found: Sighting) -> bool:
         """A watch told of a deletion; False when an object of that name is known to have been created since."""
         self._missed_at = None
+        self._settle(found)
         known = self._known.get(found.ref)
         if known is not None and known.uid != found.uid and older(found.version, known.version):
             return False
@@ -86,7 +95,9 @@ class Sightings:
         present = {found.ref: found for found in listed}
         changed = tuple(found for found in present.values() if self._unknown(found))
         vanished = tuple(
-            known for ref, known in self._known.items() if ref not in present and not older(list_version, known.version)
+            known
+            for ref, known in (self._made | self._known).items()
+            if ref not in present and not older(list_version, known.version)
         )
         return Missed(changed, vanished)
 
@@ -94,21 +105,31 @@ class Sightings:
         """What no watch has told in the meantime."""
         return Missed(
             tuple(found for found in missed.changed if self._unknown(found)),
-            tuple(found for found in missed.vanished if self._known.get(found.ref) == found),
+            tuple(
+                found for found in missed.vanished if found in (self._known.get(found.ref), self._made.get(found.ref))
+            ),
         )
 
     def admit(self, missed: Missed, now: float) -> None:
         """Take what was missed for known: it is told to whom it concerns once, not at every list."""
         for found in missed.changed:
             self._known[found.ref] = found
+            self._made.pop(found.ref, None)
         for found in missed.vanished:
             self._known.pop(found.ref, None)
+            self._made.pop(found.ref, None)
         if missed and self._missed_at is None:
             self._missed_at = now
 
     def silent_since(self) -> float | None:
         """When a change was first missed after which the watch has told nothing at all; None while it lives."""
         return self._missed_at
+
+    def _settle(self, found: Sighting) -> None:
+        """A watch tells of what we made; the late event of a predecessor does not."""
+        mine = self._made.get(found.ref)
+        if mine is not None and not older(found.version, mine.version):
+            del self._made[found.ref]
 
     def _unknown(self, found: Sighting) -> bool:
         known = self._known.get(found.ref)

@@ -38,8 +38,14 @@ WATCHED = (
 )
 
 
-def _sightings() -> dict[Kind, Sightings]:
+def all_sightings() -> dict[Kind, Sightings]:
     return {watched.kind: Sightings() for watched in WATCHED}
+
+
+def made(sightings: Mapping[Kind, Sightings], kind: Kind, body: Body) -> None:
+    """We wrote an object ourselves: should it go before anybody tells of it, it is missed."""
+    if kind in sightings:
+        sightings[kind].made(Sighting.of(body["metadata"]))
 
 
 @dataclass(slots=True)
@@ -49,17 +55,17 @@ class Wakeups:
     queue: WorkQueue
     interest: Interest
     own_writes: Callable[[str, str], bool]
-    sightings: dict[Kind, Sightings] = field(default_factory=_sightings)
+    sightings: dict[Kind, Sightings] = field(default_factory=all_sightings)
 
     def told(self, kind: Kind, body: Body, gone: bool) -> None:
         """A watch told of an object. Relists and repetitions tell again what is known: nobody is woken by those."""
         telemetry.WATCH_EVENTS.labels(kind.plural).inc()
         found = Sighting.of(body["metadata"])
         known = self.sightings[kind]
-        if kind is kinds.FINE_TUNE_JOB and not gone:
-            self.interest.learn(Key(FINE_TUNE_JOB, found.namespace, found.name), body)
         if not (known.heard_gone(found) if gone else known.heard(found)):
             return
+        if kind is kinds.FINE_TUNE_JOB and not gone:
+            self.interest.learn(Key(FINE_TUNE_JOB, found.namespace, found.name), body)
         if not gone and self.own_writes(found.uid, found.version):
             return  # the echo of our own status write is no news
         self._wake(kind, found)

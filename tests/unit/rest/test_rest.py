@@ -59,6 +59,27 @@ async def test_created_before_is_success(asking: Asking) -> None:
     assert await (await asking(saying(201))).create(kinds.JOB, JOB) is True
 
 
+async def test_what_was_written_is_told_and_what_was_there_is_not() -> None:
+    told: list[str] = []
+    answers = iter([201, 409, 200])
+
+    async def answer(_: web.Request) -> web.Response:
+        body = {"metadata": {"name": "j", "uid": "u"}, "reason": "AlreadyExists"}
+        return web.json_response(body, status=next(answers))
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        settings = Configuration()
+        settings.host = str(server.make_url("")).rstrip("/")
+        async with ApiClient(settings) as client:
+            cluster = Cluster(client, made=lambda kind, found: told.append(f"{kind.kind} {found['metadata']['uid']}"))
+            for _ in range(2):
+                await cluster.create(kinds.JOB, JOB)
+            await cluster.apply(kinds.POD, JOB, "m")
+    assert told == ["Job u", "Pod u"]
+
+
 async def test_deleted_before_is_success(asking: Asking) -> None:
     await (await asking(saying(404, "NotFound"))).delete(kinds.JOB, "ml", "j", "u", "3")
 

@@ -147,6 +147,11 @@ async def test_a_round_that_hangs_is_ended() -> None:
     assert not await world.net.check(POD)
 
 
+async def test_an_answer_that_makes_no_sense_does_not_end_the_net(world: World) -> None:
+    world.lists.there[kinds.POD] = [{"resourceVersion": "1"}]
+    assert not await world.net.check(POD)
+
+
 async def test_a_watch_that_stays_silent_is_started_again_ever_more_seldom(world: World) -> None:
     world.lists.there[kinds.POD] = [a_pod(6)]
     await world.run(1.0)

@@ -104,6 +104,53 @@ def test_a_late_deletion_does_not_forget_the_successor() -> None:
     assert len(known) == 0
 
 
+def test_what_we_made_and_nobody_ever_told_of_is_missed_when_it_is_not_there() -> None:
+    """Created by us and deleted by somebody between two lists, both events lost."""
+    known = Sightings()
+    known.made(a_pod(5))
+    assert not known.compare([], "4")  # the list is older
+    missed = known.compare([], "6")
+    assert missed.vanished == (a_pod(5),)
+    assert known.still(missed) == missed
+    known.admit(missed, now=0.0)
+    assert not known.compare([], "7")
+
+
+def test_what_we_made_is_news_when_a_watch_or_a_list_tells_of_it() -> None:
+    for told in (True, False):
+        known = Sightings()
+        known.made(a_pod(5))
+        if told:
+            assert known.heard(a_pod(5))
+        else:
+            known.admit(known.compare([a_pod(6)], "6"), now=0.0)
+        assert known.compare([], "9").vanished == ((a_pod(5),) if told else (a_pod(6),))
+
+
+def test_a_deletion_told_of_what_we_made_ends_it() -> None:
+    known = Sightings()
+    known.made(a_pod(5))
+    known.heard_gone(a_pod(6))
+    assert not known.compare([], "9")
+
+
+def test_a_late_event_of_the_predecessor_does_not_hide_what_we_made() -> None:
+    known = Sightings()
+    known.heard(a_pod(3, uid="first"))
+    known.heard_gone(a_pod(4, uid="first"))
+    known.made(a_pod(8, uid="second"))
+    known.heard_gone(a_pod(6, uid="first"))
+    assert known.compare([], "9").vanished == (a_pod(8, uid="second"),)
+
+
+def test_writing_again_what_is_known_changes_nothing() -> None:
+    known = Sightings()
+    known.heard(a_pod(5))
+    known.made(a_pod(7))
+    assert known.heard(a_pod(7))  # its event is still news
+    assert known.compare([], "9").vanished == (a_pod(7),)
+
+
 def test_only_the_labels_that_name_owners_are_kept() -> None:
     found = Sighting.of({"name": "p", "labels": {"serin.dev/job": "j", "app": "x" * 1000}})
     assert found.labels == (("serin.dev/job", "j"),)

@@ -147,6 +147,16 @@ async def test_an_echo_teaches_all_the_same() -> None:
     assert list(concerned(wakeups, kinds.EVAL_GATE, "quality")) == [JOB]
 
 
+async def test_a_late_event_does_not_teach_what_is_over(wakeups: Wakeups) -> None:
+    """The version that a list has shown was learned by a look; the event of an older one comes after it."""
+    newest = a_job(version=9, gates=("newest",))
+    wakeups.missed(kinds.FINE_TUNE_JOB, Missed(changed=(Sighting.of(newest["metadata"]),)), now=0.0)
+    wakeups.interest.learn(JOB, newest)
+    wakeups.told(kinds.FINE_TUNE_JOB, a_job(version=8), gone=False)
+    assert list(concerned(wakeups, kinds.EVAL_GATE, "newest")) == [JOB]
+    assert list(concerned(wakeups, kinds.EVAL_GATE, "quality")) == []
+
+
 def test_kopf_is_an_event_source_only() -> None:
     registry = kopf.OperatorRegistry()
     register(registry, lambda kind, body, gone: None)
