@@ -240,6 +240,8 @@ REFUSED = [
     refused(J, "spec.data.mixing", "Repeat", "spec.data", "give every source of train a weightPercent"),
     refused(J, "spec.data", {"train": [TICKETS], "rowEnding": "Newline", "packing": "None"}, "spec.data", "leave lossOn"),
     refused(J, "spec.data", {"train": [TICKETS], "rowEnding": "Newline", "tooLong": "Truncate"}, "spec.data", "tooLong"),
+    refused(J, "spec.data.overlap.action", "Warn", "spec.data.overlap.action", '"Refuse", "Drop"'),
+    refused(J, "spec.data.overlap.maxPercent", 101, "spec.data.overlap.maxPercent", "less than or equal to 100"),
     refused(J, "spec.data.lossOn", "Assistant", "spec.data.lossOn", '"Completions", "LastCompletion"'),
     refused(J, "spec.data.packing", "Packed", "spec.data.packing", '"Isolated", "None"'),
     refused(J, "spec.data.rowEnding", "EOS", "spec.data.rowEnding", '"EndOfSequence", "Newline"'),

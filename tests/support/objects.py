@@ -137,6 +137,7 @@ FULL: dict[str, Json] = {
                 "lossOn": "LastCompletion",
                 "packing": "None",
                 "tooLong": "Truncate",
+                "overlap": {"action": "Drop", "maxPercent": 0},
             },
             "method": {
                 "type": "LoRA",

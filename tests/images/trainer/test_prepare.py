@@ -162,6 +162,55 @@ def test_sources_are_mixed_by_weight_and_the_message_says_so(claims: Any) -> Non
     assert counts["validation"] == 26
 
 
+def _overlapping(claims: Any, number: int, **changes: Any) -> dict[str, Any]:
+    """The wish for rows of which the gate has four of ten as well."""
+    rows = _texts(60)
+    write_rows(claims.path("pvc://datasets/learned.jsonl"), rows)
+    write_rows(claims.path("pvc://datasets/hidden.jsonl"), [*_texts(6, "hidden "), *rows[:4]])
+    given = {
+        "key": f"3d004{number}",
+        "output": f"pvc://artifacts/prepare-overlap-{number}",
+        "data.train": [{"name": "learned", "uri": "pvc://datasets/learned.jsonl"}],
+        "data.split": {**PREPARE["data"]["split"], "trainPercent": 100, "validationPercent": 0, "testPercent": 0},
+        "evaluationSets": [{"name": "answers/heldout", "uri": "pvc://datasets/hidden.jsonl"}],
+    }
+    return changed(PREPARE, given | changes)
+
+
+def test_training_on_the_gates_rows_is_refused_and_the_report_shows_none_of_them(claims: Any) -> None:
+    config = _overlapping(claims, 0)
+    result = claims.run(config, expect=65)
+    assert result["reason"] == "DataOverlap"
+    assert "4 of 10 rows (40.0 percent) of the evaluation set answers/heldout" in result["message"]
+    folder = claims.path(config["output"])
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["outcome"], report["overlap"][0]["shared"]) == ("Failed", 4)
+    assert report["overlap"][0]["places"][0] == "pvc://datasets/learned.jsonl:1"
+    assert not (folder / "data").exists()
+    for name in ("report.json", "report.html"):
+        assert "hidden " not in (folder / name).read_text()
+
+
+def test_training_rows_that_a_gate_has_can_be_left_out(claims: Any) -> None:
+    dropping = {"data.overlap": {"action": "Drop", "maxPercent": 0}}
+    result = claims.run(_overlapping(claims, 1, **dropping))
+    assert result["output"]["dropped"] == {"InEvaluation": 4}
+    assert result["output"]["rows"]["train"] == 56
+    assert "4 of 10 rows of the evaluation set answers/heldout are in training" in result["message"]
+
+
+def test_the_report_has_the_plan_that_training_follows(claims: Any, prepared: dict[str, Any]) -> None:
+    report = json.loads(claims.path(prepared["output"]["reportUri"]).read_text())
+    assert report["schemaVersion"] == "serin.dev/prepare-report/v1"
+    assert (report["plan"]["steps"], report["plan"]["sequencesPerStep"]) == (8, 16)
+    assert report["parts"]["train"]["tokens"] == prepared["output"]["tokens"]["train"]
+    learned = "".join(text for text, counts in report["examples"][0]["pieces"] if counts)
+    assert learned.startswith(" The ")
+    page = claims.path(prepared["output"]["pageUri"]).read_text()
+    assert "<mark> The " in page
+    assert page.count("<svg") == 2
+
+
 def test_messages_need_a_chat_template(claims: Any, tmp_path: Path) -> None:
     bare = load_tokenizer(claims.path("pvc://models/base"))
     bare.chat_template = None
@@ -186,7 +235,8 @@ def test_a_messy_file_is_cleaned_and_the_report_says_how(claims: Any) -> None:
     dropped = {"Duplicate": 1, "Empty": 1, "Incomplete": 1, "TooLong": 1, "Unparsable": 1}
     assert result["output"]["dropped"] == dropped
     report = json.loads(claims.path(result["output"]["reportUri"]).read_text())
-    assert report["droppedSamples"]["Unparsable"][0]["place"] == "pvc://datasets/messy.jsonl:25"
+    samples = {one["reason"]: one["samples"] for one in report["dropped"]}
+    assert samples["Unparsable"][0]["place"] == "pvc://datasets/messy.jsonl:25"
     assert "dropped 5" in result["message"]
 
 
@@ -286,7 +336,7 @@ def test_provided_parts_stay_what_they_are_and_training_loses_what_they_share(cl
     assert result["output"]["dropped"] == {"Duplicate": 15}
     report = json.loads(claims.path(result["output"]["reportUri"]).read_text())
     assert "identical to pvc://datasets/own/test.jsonl:1" in {
-        sample["why"] for sample in report["droppedSamples"]["Duplicate"]
+        sample["why"] for sample in report["dropped"][0]["samples"]
     }
 
 

@@ -1,11 +1,13 @@
 """The whole walk of a FineTuneJob in a miniature world: the real decisions, fake pods."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from serin_operator.api.v1alpha1 import StageName
+from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
 from serin_operator.decide.job.snapshot import StageRun
 from serin_operator.manifests import names
@@ -131,6 +133,44 @@ def test_a_changed_gate_is_judged_again_without_training() -> None:
     play(world)
     assert world.status["state"] == "Passed"
     assert world.created == created  # nothing was run: the scores are the same
+
+
+def with_another_set(world: World) -> World:
+    gate = world.gates["quality"].model_dump(by_alias=True, mode="json")
+    gate["spec"]["suites"][0]["dataset"]["uri"] = "pvc://datasets/harder.jsonl"
+    world.gates = {"quality": type(world.gates["quality"]).model_validate(gate)}
+    return world
+
+
+def test_prepare_reads_what_the_gates_measure_with_and_no_other_stage_before_evaluation_does() -> None:
+    world = World()
+    created: dict[str, str] = {}
+    for _ in range(30):
+        decision = decide_job(world.snapshot())
+        for action in decision.actions:
+            if isinstance(action, Create) and action.manifest["kind"] in ("ConfigMap", "Job"):
+                stage = action.manifest["metadata"]["labels"][names.STAGE]
+                created[stage] = created.get(stage, "") + json.dumps(action.manifest)
+        world.act(decision)
+        for run in world.running():
+            world.finish(run)
+    assert "quality/heldout" in created["prepare"]
+    assert [stage for stage in STAGES if "heldout.jsonl" in created[stage]] == ["prepare", "evaluate"]
+
+
+def test_another_evaluation_set_is_compared_with_the_data_before_it_measures_and_nothing_is_trained() -> None:
+    world = play(with_another_set(play(World())))
+    assert stages_created(world) == [*STAGES, "prepare", "evaluate"]
+    assert world.status["state"] == "Passed"
+
+
+def test_data_stay_prepared_while_a_gate_is_away() -> None:
+    world = play(World())
+    gates, world.gates = world.gates, {}
+    play(world, looks=5)
+    assert condition(world, "DataPrepared")["status"] == "True"
+    world.gates = gates
+    assert stages_created(play(world)) == STAGES
 
 
 def test_a_new_learning_rate_trains_again_and_prepares_nothing() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import BaseModel
 from serin_trainer.config import ConsolidateConfig, PrepareConfig, TrainConfig
+from serin_trainer.report import PrepareReport
 from serin_trainer.result import ConsolidateResult, PrepareResult, TrainResult
 from support.golden import assert_schema_is_current
 
@@ -17,3 +18,8 @@ def test_the_schema_of_each_config_is_current(model: type[BaseModel]) -> None:
 def test_the_schema_of_each_result_is_current(model: type[BaseModel]) -> None:
     stage = model.__name__.removesuffix("Result").lower()
     assert_schema_is_current(f"{stage}.result", model.model_json_schema(by_alias=True, mode="serialization"))
+
+
+def test_the_schema_of_the_report_is_current() -> None:
+    assert_schema_is_current("prepare.report", PrepareReport.model_json_schema(by_alias=True, mode="serialization"))
+    assert PrepareReport.model_fields["schema_version"].default == "serin.dev/prepare-report/v1"

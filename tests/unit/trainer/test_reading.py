@@ -46,7 +46,7 @@ def test_what_was_dropped_is_counted_with_samples_that_name_the_line(tmp_path: P
     assert [row.document["text"] for row in rows] == ["a", "b"]
     assert cleaning.read == 4
     assert cleaning.dropped == {"Unparsable": 1, "Empty": 1}
-    assert cleaning.dropped_by_source == {"tickets": {"Unparsable": 1, "Empty": 1}}
+    assert cleaning.dropped_by_source == {"train/tickets": {"Unparsable": 1, "Empty": 1}}
     assert cleaning.samples["Unparsable"][0]["place"] == "pvc://d/a.jsonl:2"
     assert cleaning.samples["Empty"][0]["place"] == "pvc://d/a.jsonl:4"
     assert "'id': 7" in cleaning.samples["Empty"][0]["text"]

@@ -37,7 +37,7 @@ class Cleaning:
 
     def refuse(self, row: Row, refusal: Refusal) -> None:
         """A row that was read and is left out all the same."""
-        self.drop(refusal.reason, row.source, row.place, refusal.why, excerpt(row))
+        self.drop(refusal.reason, f"{row.part}/{row.source}", row.place, refusal.why, excerpt(row))
 
 
 def excerpt(row: Row) -> str:

@@ -98,6 +98,38 @@ class Cleaning(Wish):
     near_duplicates: NearDuplicates
 
 
+class OverlapBound(Wish):
+    action: Literal["Refuse", "Drop"]
+    max_percent: Percent
+
+
+class EvaluationSet(Wish):
+    name: str = Field(min_length=1)
+    uri: DataUri
+
+
+class Training(Wish):
+    """What the plan in Prepare's report is made for. It changes nothing in the data."""
+
+    method: Literal["Full", "LoRA"]
+    lora_rank: int = Field(ge=1)
+    lora_target_modules: list[str]
+    batch_size: int = Field(ge=1)
+    gradient_accumulation_steps: int = Field(ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    nodes: int = Field(ge=1)
+    processes_per_node: int = Field(ge=1)
+    zero_stage: Literal[0, 1, 2, 3]
+    accelerated: bool
+
+    @model_validator(mode="after")
+    def _ends(self) -> Training:
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("neither epochs nor maxSteps is set: training would have no end")
+        return self
+
+
 class Data(Wish):
     train: list[TrainSource] = Field(min_length=1)
     mixing: Mixing
@@ -109,6 +141,7 @@ class Data(Wish):
     loss_on: LossOn
     packing: Literal["Isolated", "None"]
     too_long: TooLong
+    overlap: OverlapBound
 
     @model_validator(mode="after")
     def _running_text_is_whole(self) -> Data:
@@ -209,6 +242,8 @@ class PrepareConfig(StageConfig):
     stage: Literal["Prepare"]
     base_model: BaseModelUri
     data: Data
+    evaluation_sets: list[EvaluationSet]
+    training: Training
     max_sequence_length: int = Field(ge=8)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,22 +46,18 @@ class Known:
         bands, rows = bands_and_rows(self._threshold)
         self._signature_size = bands * rows
         self._index = RMinHashLSH(threshold=self._threshold, num_perm=self._signature_size, num_bands=bands)
-        self._identities: dict[bytes, int] = {}
         self._rows: list[Row] = []
         self._signatures: list[Any] = []
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __getitem__(self, index: int) -> Row:
         return self._rows[index]
 
-    def same(self, row: Row) -> int | None:
-        """The row that says exactly this, if any."""
-        return self._identities.get(identity(row))
-
     def similar(self, row: Row) -> Match | None:
         """The first row that is similar enough in what is asked and in what is answered."""
+        return next(self.matches(row), None)
+
+    def matches(self, row: Row) -> Iterator[Match]:
+        """All such rows, the first to be added first."""
         asked, answered = grams(row.asked()), grams(row.answered())
         signature = self._sign(asked, answered)
         candidates = sorted(self._index.query(signature))[:MOST_CANDIDATES]
@@ -71,13 +68,11 @@ class Known:
             other = self._rows[index]
             found = min(jaccard(asked, grams(other.asked())), jaccard(answered, grams(other.answered())))
             if found >= self._threshold:
-                return Match(index, found)
-        return None
+                yield Match(index, found)
 
     def add(self, row: Row) -> None:
         index = len(self._rows)
         signature = self._sign(grams(row.asked()), grams(row.answered()))
-        self._identities.setdefault(identity(row), index)
         self._rows.append(row)
         self._signatures.append(signature)
         self._index.insert(index, signature)

@@ -1,149 +1,175 @@
 """Prepare: the data as people wrote it becomes token sequences, before any accelerator is asked for.
 
-Reads, cleans, splits, tokenises, and reports what it did to the data. Whatever can be wrong with data or tokenizer
-stops here, with the file and the line.
+Reads, cleans, splits, mixes, tokenises, and reports what it did to the data, also when it has to refuse them. Whatever can
+be wrong with data or tokenizer stops here, with the file and the line.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from . import manifest
-from .cleaning import Cleaning
-from .config import Data, DataSource, PrepareConfig, Split
+from . import manifest, overlap
+from .config import Data, DataSource, PrepareConfig
 from .data import TEST, TRAIN, VALIDATION, write_sequences
 from .duplicates import Deduplicator
 from .errors import DataError
+from .estimate import facts, plan
 from .files import empty_directory, write_atomically
 from .language import LanguageCheck
-from .mixing import Mixture, describe, mix
+from .mixing import describe, mix
+from .overlap import read_set
 from .packing import packed
 from .reading import Source, read_source
+from .report import EXAMPLES, Account, Encoded, PartName, example, quantile
+from .report_page import page
 from .result import PrepareOutput, Result, RowCounts, TokenCounts, succeeded
 from .rows import Refusal, Row
 from .split import check_minimums, check_timestamp, split_rows
 from .tokens import Encoder, Sequence, load_tokenizer
 from .uris import data_file, model_directory, pvc_path
 
-Part = Literal["train", "validation", "test"]
-Encoded = tuple[Row, Sequence]
-
-
-@dataclass
-class Prepared:
-    """The rows that are kept, as sequences, by part."""
-
-    train: list[Encoded]
-    validation: list[Encoded]
-    test: list[Encoded]
-
-    def __len__(self) -> int:
-        return len(self.train) + len(self.validation) + len(self.test)
+REPORT, PAGE = "report.json", "report.html"
 
 
 def prepare(config: PrepareConfig) -> Result:
-    wanted = config.data
-    sources = {part: _located(part, given) for part, given in _files(wanted).items()}
+    account, output = Account(config), pvc_path(config.output)
+    sources = {part: _located(part, given) for part, given in _files(config.data).items()}
     base = model_directory(config.base_model.uri)
-    cleaning = Cleaning()
-    encoder = Encoder(
-        load_tokenizer(base), wanted.row_ending, config.max_sequence_length, wanted.loss_on, wanted.too_long
-    )
-    parts = _parts(_clean(sources, config, cleaning, encoder), wanted.split)
-    check_minimums(len(parts.validation), len(parts.test), len(parts), wanted.split)
-    kept = len(parts)
-    parts, mixture = _mixed(parts, wanted)
-    output = pvc_path(config.output)
     empty_directory(output)
-    lengths = _write(output, parts, encoder, config)
-    counts = RowCounts(
-        read=cleaning.read,
-        kept=kept,
-        train=len(parts.train),
-        validation=len(parts.validation),
-        test=len(parts.test),
-    )
+    try:
+        return _prepare(account, sources, base, output)
+    except DataError as error:
+        _write_report(account, output, error)
+        raise
+
+
+def _prepare(account: Account, sources: dict[PartName, list[Source]], base: Path, output: Path) -> Result:
+    config = account.config
+    wanted, tokenizer = config.data, load_tokenizer(base)
+    encoder = Encoder(tokenizer, wanted.row_ending, config.max_sequence_length, wanted.loss_on, wanted.too_long)
+    account.parts = _divided(_clean(sources, account, encoder), wanted)
+    _check_overlap(account)
+    parts = account.parts
+    kept = sum(len(part) for part in parts.values())
+    check_minimums(len(parts["validation"]), len(parts["test"]), kept, wanted.split)
+    _mix(account)
+    account.examples = [example(tokenizer, *one) for one in parts["train"][:EXAMPLES]]
+    account.sequence_lengths = lengths = _write(output, account, encoder)
+    known = facts(base, config.training)
+    account.plan = plan(known, config.training, lengths) if known else None
+    ordered = sorted(len(sequence) for part in parts.values() for _row, sequence in part)
     result = PrepareOutput(
         data_uri=f"{config.output}/data",
         data_digest=manifest.digest_of(output / "data"),
         test_uri=f"{config.output}/test/{TEST}",
         base_model_digest=manifest.digest_of(base),
-        rows=counts,
-        dropped=dict(sorted(cleaning.dropped.items())),
-        tokens=_token_counts(lengths, [len(sequence) for part in vars(parts).values() for _row, sequence in part]),
-        report_uri=f"{config.output}/report.json",
+        rows=RowCounts(
+            read=account.cleaning.read,
+            kept=kept,
+            train=len(account.parts["train"]),
+            validation=len(parts["validation"]),
+            test=len(parts["test"]),
+        ),
+        dropped=dict(sorted(account.cleaning.dropped.items())),
+        tokens=TokenCounts(
+            train=sum(lengths), p50=quantile(ordered, 0.50), p95=quantile(ordered, 0.95), max=ordered[-1]
+        ),
+        report_uri=f"{config.output}/{REPORT}",
+        page_uri=f"{config.output}/{PAGE}",
     )
-    _write_report(output / "report.json", config, result, cleaning)
-    said = _sentence(counts, result.dropped, cleaning.truncated)
-    if mixture is not None:
-        weights = {source.name: source.weight_percent or 0 for source in wanted.train}
-        said += f"; training is {describe(mixture, weights)}"
-    return succeeded("Prepare", config.key, said, result)
+    done = succeeded("Prepare", config.key, _sentence(account, result), result)
+    _write_report(account, output, done)
+    return done
 
 
-def _files(data: Data) -> dict[Part, list[DataSource]]:
+def _files(data: Data) -> dict[PartName, list[DataSource]]:
     """In the order of reading: what is in the test or validation part already is a duplicate in training."""
-    return {"test": data.test, "validation": data.validation, "train": data.train}
+    return {"test": list(data.test), "validation": list(data.validation), "train": list(data.train)}
 
 
-def _located(part: Part, given: list[DataSource]) -> list[Source]:
-    return [Source(one.name, one.uri, data_file(one.uri, f"data.{part}"), one.format) for one in given]
+def _located(part: PartName, given: list[DataSource]) -> list[Source]:
+    return [Source(one.name, one.uri, data_file(one.uri, f"data.{part}"), one.format, part) for one in given]
 
 
-def _clean(
-    sources: dict[Part, list[Source]], config: PrepareConfig, cleaning: Cleaning, encoder: Encoder
-) -> dict[Part, list[Encoded]]:
+def _clean(sources: dict[PartName, list[Source]], account: Account, encoder: Encoder) -> dict[PartName, list[Encoded]]:
     """The rows of each part's files that pass every check, as sequences."""
-    wish = config.data.cleaning
-    languages = LanguageCheck(wish.languages)
-    duplicates = Deduplicator(wish.near_duplicates.action == "Drop", wish.near_duplicates.similarity_percent)
+    data, cleaning = account.config.data, account.cleaning
+    languages = LanguageCheck(data.cleaning.languages)
+    near = data.cleaning.near_duplicates
+    duplicates = Deduplicator(near.action == "Drop", near.similarity_percent)
 
     def check(row: Row) -> Sequence:
-        if config.data.split.strategy == "Temporal":
-            check_timestamp(row, config.data.split.field or "")
+        if data.split.strategy == "Temporal":
+            check_timestamp(row, data.split.field or "")
         languages.check(row)
         sequence = encoder.encode(row)
-        if len(sequence) < wish.min_tokens:
-            raise Refusal("TooShort", f"{len(sequence)} tokens, at least {wish.min_tokens} are asked for")
+        if len(sequence) < data.cleaning.min_tokens:
+            raise Refusal("TooShort", f"{len(sequence)} tokens, at least {data.cleaning.min_tokens} are asked for")
         duplicates.check(row)
         cleaning.truncated += sequence.cut > 0
         return sequence
 
-    kept: dict[Part, list[Encoded]] = {}
+    kept: dict[PartName, list[Encoded]] = {}
     for part, files in sources.items():
         kept[part] = []
-        for row in (row for source in files for row in read_source(source, cleaning)):
-            try:
-                kept[part].append((row, check(row)))
-            except Refusal as refusal:
-                cleaning.refuse(row, refusal)
+        for source in files:
+            for row in read_source(source, cleaning):
+                try:
+                    kept[part].append((row, check(row)))
+                except Refusal as refusal:
+                    cleaning.refuse(row, refusal)
     return kept
 
 
-def _parts(kept: dict[Part, list[Encoded]], split: Split) -> Prepared:
-    if split.strategy == "Provided":
+def _divided(kept: dict[PartName, list[Encoded]], data: Data) -> dict[PartName, list[Encoded]]:
+    if data.split.strategy == "Provided":
         if not kept["train"]:
             raise DataError(
                 "TooFewRows",
                 "no row of data.train is left after cleaning",
                 "rows that are in data.validation or data.test as well are left out; the report says which",
             )
-        return Prepared(**kept)
+        return {"train": kept["train"], "validation": kept["validation"], "test": kept["test"]}
     rows = kept["train"]
-    parts = split_rows([row for row, _sequence in rows], split)
-    return Prepared(*([rows[index] for index in part] for part in (parts.train, parts.validation, parts.test)))
+    parts = split_rows([row for row, _sequence in rows], data.split)
+    names: tuple[PartName, ...] = ("train", "validation", "test")
+    return {name: [rows[index] for index in getattr(parts, name)] for name in names}
 
 
-def _mixed(parts: Prepared, data: Data) -> tuple[Prepared, Mixture | None]:
+def _check_overlap(account: Account) -> None:
+    """Neither what is learned nor what training is steered by may be what the gates measure with."""
+    config, parts = account.config, account.parts
+    bound, similarity = config.data.overlap, config.data.cleaning.near_duplicates.similarity_percent
+    for wanted in config.evaluation_sets:
+        path = data_file(wanted.uri, f"the suite {wanted.name} of the gate")
+        known = read_set(wanted.name, Source(wanted.name, wanted.uri, path), similarity)
+        for row, _sequence in (*parts["train"], *parts["validation"]):
+            known.look_at(row)
+        account.overlaps.append(known.found)
+    if bound.action == "Refuse":
+        overlap.refuse(account.overlaps, bound.max_percent)
+        return
+    gone = overlap.drop(account.overlaps, account.cleaning)
+    for name in ("train", "validation"):
+        parts[name] = [one for one in parts[name] if one[0].place not in gone]
+    if not parts["train"]:
+        raise DataError(
+            "TooFewRows",
+            "no row is left to train on: the gates' evaluation sets have them all",
+            "train on other rows than those that the gates measure with",
+        )
+
+
+def _mix(account: Account) -> None:
+    data, train = account.config.data, account.parts["train"]
     weights = {source.name: source.weight_percent for source in data.train if source.weight_percent is not None}
-    if not weights:
-        return parts, None
-    mixture = mix([row for row, _sequence in parts.train], weights, data.mixing, data.split.seed)
-    return replace(parts, train=[parts.train[index] for index in mixture.order]), mixture
+    if weights:
+        mixture = mix([row for row, _sequence in train], weights, data.mixing, data.split.seed)
+        account.mixture = mixture
+        account.parts = {**account.parts, "train": [train[index] for index in mixture.order]}
 
 
 def _arranged(rows: list[Encoded], config: PrepareConfig, encoder: Encoder) -> Iterable[Sequence]:
@@ -154,46 +180,44 @@ def _arranged(rows: list[Encoded], config: PrepareConfig, encoder: Encoder) -> I
     return packed(sequences, config.max_sequence_length) if config.data.packing == "Isolated" else sequences
 
 
-def _write(output: Path, parts: Prepared, encoder: Encoder, config: PrepareConfig) -> list[int]:
+def _write(output: Path, account: Account, encoder: Encoder) -> list[int]:
     """Writes the three parts; returns the lengths of the training sequences.
 
     The test rows lie outside the folder that training gets: it cannot see them by mistake.
     """
+    config, parts = account.config, account.parts
     (output / "data").mkdir()
-    lengths = write_sequences(output / "data" / TRAIN, _arranged(parts.train, config, encoder))
+    lengths = write_sequences(output / "data" / TRAIN, _arranged(parts["train"], config, encoder))
     # Validation is never packed, so that its loss is the mean over the same rows with and without packing.
     running = config.data.row_ending == "Newline"
-    validation = [sequence for _row, sequence in parts.validation]
+    validation = [sequence for _row, sequence in parts["validation"]]
     write_sequences(output / "data" / VALIDATION, encoder.pack(validation) if running else validation)
-    lines = [json.dumps(row.document, ensure_ascii=False, default=str) + "\n" for row, _sequence in parts.test]
+    lines = [json.dumps(row.document, ensure_ascii=False, default=str) + "\n" for row, _sequence in parts["test"]]
     write_atomically(output / "test" / TEST, "".join(lines).encode())
     return lengths
 
 
-def _token_counts(train_lengths: list[int], row_lengths: list[int]) -> TokenCounts:
-    ordered = sorted(row_lengths)
-    return TokenCounts(
-        train=sum(train_lengths), p50=_quantile(ordered, 0.50), p95=_quantile(ordered, 0.95), max=ordered[-1]
-    )
+def _write_report(account: Account, output: Path, ended: Result | DataError) -> None:
+    """report.json, and the same as a page for people."""
+    outcome: Any = ended.outcome if isinstance(ended, Result) else "Failed"
+    report = account.report(outcome, ended.message, ended.advice)
+    document = json.dumps(report.model_dump(by_alias=True, mode="json"), indent=1, ensure_ascii=False)
+    write_atomically(output / REPORT, f"{document}\n".encode())
+    write_atomically(output / PAGE, page(report).encode())
 
 
-def _quantile(ordered: list[int], share: float) -> int:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def _write_report(path: Path, config: PrepareConfig, output: PrepareOutput, cleaning: Cleaning) -> None:
-    document: dict[str, Any] = {
-        "config": config.model_dump(by_alias=True, mode="json"),
-        "output": output.model_dump(by_alias=True, mode="json"),
-        "formats": dict(sorted(cleaning.formats.items())),
-        "droppedSamples": cleaning.samples,
-    }
-    write_atomically(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _sentence(rows: RowCounts, dropped: dict[str, int], truncated: int) -> str:
-    why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items(), key=lambda item: -item[1]))
-    left_out = f"; dropped {rows.read - rows.kept}: {why}" if why else ""
-    parts = f"{rows.train} train, {rows.validation} validation, {rows.test} test"
-    cut = f"; cut {truncated} that were too long" if truncated else ""
-    return f"{rows.kept} of {rows.read} rows kept ({parts}){left_out}{cut}"
+def _sentence(account: Account, result: PrepareOutput) -> str:
+    rows, truncated = result.rows, account.cleaning.truncated
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(result.dropped.items(), key=lambda item: -item[1]))
+    said = [
+        f"{rows.kept} of {rows.read} rows kept ({rows.train} train, {rows.validation} validation, {rows.test} test)"
+    ]
+    said += [f"dropped {rows.read - rows.kept}: {why}"] if why else []
+    said += [f"cut {truncated} that were too long"] if truncated else []
+    if account.mixture is not None:
+        weights = {source.name: source.weight_percent or 0 for source in account.config.data.train}
+        said.append(f"training is {describe(account.mixture, weights)}")
+    for found in account.overlaps:
+        what = f"{len(found.shared)} of {found.rows}" if found.rows else "no comparable"
+        said.append(f"{what} rows of the evaluation set {found.name} are in training")
+    return "; ".join(said)

@@ -29,6 +29,12 @@ class Source:
     uri: str
     path: Path
     format: Format | None = None
+    part: str = "train"
+
+    @property
+    def key(self) -> str:
+        """How the account names it: the same name may stand in several parts."""
+        return f"{self.part}/{self.name}"
 
 
 def read_source(source: Source, cleaning: Cleaning) -> list[Row]:
@@ -41,15 +47,15 @@ def read_source(source: Source, cleaning: Cleaning) -> list[Row]:
 
 def _rows(source: Source, cleaning: Cleaning) -> Iterator[Row]:
     for number, document in documents(source):
-        cleaning.saw(source.name)
+        cleaning.saw(source.key)
         place = f"{source.uri}:{number}"
         try:
             if isinstance(document, Refusal):
                 raise document
-            row = from_document(document, place, source.format, source.name)
+            row = from_document(document, place, source.format, source.name, source.part)
         except Refusal as refusal:
             said = document.args[0] if isinstance(document, Refusal) else shortened(document)
-            cleaning.drop(refusal.reason, source.name, place, refusal.why, said)
+            cleaning.drop(refusal.reason, source.key, place, refusal.why, said)
             continue
         cleaning.formats[row.format] += 1
         yield row

@@ -52,6 +52,7 @@ class PrepareOutput(Document):
     dropped: dict[str, int]
     tokens: TokenCounts
     report_uri: str
+    page_uri: str
 
 
 class TrainOutput(Document):

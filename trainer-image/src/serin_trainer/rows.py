@@ -24,6 +24,7 @@ Drop = Literal[
     "TooLong",
     "TemplateMismatch",
     "NoTimestamp",
+    "InEvaluation",
 ]
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -52,6 +53,7 @@ class Row:
     place: str
     format: Format = "Text"
     source: str = ""
+    part: str = "train"
 
     def asked(self) -> str:
         """What the model is given, as plain text; empty for text rows."""
@@ -75,13 +77,15 @@ def parse(line: str, place: str, wanted: Format | None = None, source: str = "")
     return from_document(document, place, wanted, source)
 
 
-def from_document(document: Any, place: str, wanted: Format | None = None, source: str = "") -> Row:
+def from_document(
+    document: Any, place: str, wanted: Format | None = None, source: str = "", part: str = "train"
+) -> Row:
     """A parsed row in the named format, or in the one that its fields show."""
     if not isinstance(document, dict):
         raise Refusal("UnknownFormat", f"a {type(document).__name__}, not an object")
     found = wanted or _format_of(document)
     shape, shaped = _READERS[found](document)
-    return Row(shape, shaped, place, found, source)
+    return Row(shape, shaped, place, found, source, part)
 
 
 def _format_of(document: Mapping[str, Any]) -> Format:

@@ -18,6 +18,7 @@ from serin_operator.api.v1alpha1 import (
     LossOn,
     Method,
     Mixing,
+    OverlapBound,
     Packing,
     RowEnding,
     Split,
@@ -65,11 +66,37 @@ class PrepareData(_Contract):
     loss_on: LossOn
     packing: Packing
     too_long: TooLong
+    overlap: OverlapBound
+
+
+class EvaluationSet(_Contract):
+    """Rows that a gate measures with, named <gate>/<suite>."""
+
+    name: str
+    uri: str
+
+
+class PrepareTraining(_Contract):
+    """The settings that the plan in Prepare's report is made for."""
+
+    method: str
+    lora_rank: int
+    lora_target_modules: tuple[str, ...]
+    batch_size: int
+    gradient_accumulation_steps: int
+    epochs: int | None
+    max_steps: int | None
+    nodes: int
+    processes_per_node: int
+    zero_stage: int
+    accelerated: bool
 
 
 class PrepareConfig(_Config):
     base_model: Model
     data: PrepareData
+    evaluation_sets: tuple[EvaluationSet, ...]
+    training: PrepareTraining
     max_sequence_length: int
 
 

@@ -254,6 +254,20 @@ class TooLong(StrEnum):
     TRUNCATE = "Truncate"
 
 
+class OverlapAction(StrEnum):
+    """Refuse: the job does not train; Drop: training rows that an evaluation set has as well are left out."""
+
+    REFUSE = "Refuse"
+    DROP = "Drop"
+
+
+class OverlapBound(ApiModel):
+    """How much of a gate's data set may be among the rows that are learned."""
+
+    action: OverlapAction = OverlapAction.REFUSE
+    max_percent: Percent = 1
+
+
 class Data(ApiModel):
     """What to learn from. `lossOn` is Completions and `packing` Isolated, unless rowEnding is Newline."""
 
@@ -288,6 +302,7 @@ class Data(ApiModel):
     loss_on: LossOn | None = None
     packing: Packing | None = None
     too_long: TooLong = TooLong.DROP
+    overlap: OverlapBound = OverlapBound()
 
     def sources(self) -> list[DataSource]:
         """Every file that Prepare reads, of all parts."""

@@ -5,6 +5,7 @@ image is recorded on the Job instead.
 """
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -19,15 +20,23 @@ def key_of(*parts: Any) -> str:
     return sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def prepare_key(spec: FineTuneJobSpec) -> str:
-    """Base model and data by address, and how they are cut. What they hold is known only once Prepare has read them."""
+def prepare_key(spec: FineTuneJobSpec, evaluated_on: Sequence[str] = ()) -> str:
+    """Base model and data by address, how they are cut, and which evaluation sets they may not share rows with.
+
+    What they hold is known only once Prepare has read them. The first half is the data's alone.
+    """
+    return data_key(spec) + key_of("evaluated on", sorted(evaluated_on))[KEY_LENGTH // 2 :]
+
+
+def data_key(spec: FineTuneJobSpec) -> str:
+    """The half of Prepare's key that says what the prepared data are."""
     return key_of(
         "prepare",
         spec.base_model.manifest(),
         spec.data.manifest(),
         spec.hyperparameters.max_sequence_length,
         spec.artifacts.manifest(),
-    )
+    )[: KEY_LENGTH // 2]
 
 
 def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -> str:

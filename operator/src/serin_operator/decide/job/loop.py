@@ -19,6 +19,8 @@ from serin_operator.api.v1alpha1 import (
     ModelRevision,
     ModelRevisionStatus,
     StageName,
+    StageOutcome,
+    StageStatus,
 )
 from serin_operator.decide.decision import Create, Decision, StatusWrite
 from serin_operator.decide.job import record
@@ -36,7 +38,7 @@ from serin_operator.decide.job.references import missing
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan, Step, step
 from serin_operator.decide.job.status import SOON, job_decision, poll_missing
-from serin_operator.decide.keys import key_of, model_key, train_key
+from serin_operator.decide.keys import data_key, key_of, model_key, train_key
 from serin_operator.manifests import names
 
 
@@ -73,8 +75,28 @@ def _take(s: JobSnapshot, o: Outlook, plan: Plan) -> Step | None:
 
 
 def _prepare(s: JobSnapshot, o: Outlook) -> PrepareOutput | None:
+    kept = _prepared_before_a_gate_went(s)
+    if kept is not None:
+        o.add(Step(kept))
+        return PrepareOutput.model_validate(kept.output)
     done = _take(s, o, prepare_plan(s))
     return PrepareOutput.model_validate(done.entry.output) if done is not None else None
+
+
+def _prepared_before_a_gate_went(s: JobSnapshot) -> StageStatus | None:
+    """Prepared data stay what they are while a gate is away, though its data set cannot be known then."""
+    if _gates(s) is not None:
+        return None
+    return next(
+        (
+            entry
+            for entry in s.job.status.stages
+            if entry.name is StageName.PREPARE
+            and entry.outcome is StageOutcome.SUCCEEDED
+            and entry.key.startswith(data_key(s.job.spec))
+        ),
+        None,
+    )
 
 
 def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | None:
@@ -108,7 +130,10 @@ def _register(s: JobSnapshot, o: Outlook, candidate: Candidate, prepared: Prepar
     existing = record.named(s.revisions, o.revision)
     if existing is None:
         trained = train_key(s.job.spec, prepared.base_model_digest, prepared.data_digest)
-        o.actions.append(Create(record.revision_manifest(s.job, service, candidate, prepared, trained)))
+        done = o.of(StageName.PREPARE)
+        assert done is not None  # `prepared` came from it
+        manifest = record.revision_manifest(s.job, service, candidate, prepared, done.entry.key, trained)
+        o.actions.append(Create(manifest))
         o.wait(SOON)
         return
     o.known_revision = existing

@@ -8,12 +8,14 @@ from serin_operator.api.contract import (
     ConsolidateConfig,
     EvaluateConfig,
     EvaluateSuite,
+    EvaluationSet,
     JobName,
     Model,
     ModelLineage,
     PrepareConfig,
     PrepareData,
     PrepareOutput,
+    PrepareTraining,
     RoleModel,
     TrainConfig,
     TrainDistribution,
@@ -22,6 +24,7 @@ from serin_operator.api.contract import (
 from serin_operator.api.v1alpha1 import (
     Data,
     EvalGate,
+    FineTuneJobSpec,
     Lora,
     LossOn,
     Method,
@@ -55,15 +58,49 @@ class Candidate:
 
 def prepare_plan(s: JobSnapshot) -> Plan:
     spec = s.job.spec
-    key = prepare_key(spec)
+    sets = evaluation_sets(s)
+    key = prepare_key(spec, [one.uri for one in sets])
     config = PrepareConfig(
         **_common(s, StageName.PREPARE, key),
         base_model=Model(uri=spec.base_model.uri),
         data=_prepare_data(spec.data),
+        evaluation_sets=sets,
+        training=_outline(spec),
         max_sequence_length=spec.hyperparameters.max_sequence_length,
     )
-    reads = (spec.base_model.uri, *(source.uri for source in spec.data.sources()))
+    reads = (spec.base_model.uri, *(source.uri for source in spec.data.sources()), *(one.uri for one in sets))
     return _plan(s, StageName.PREPARE, key, config.dump(), reads)
+
+
+def evaluation_sets(s: JobSnapshot) -> tuple[EvaluationSet, ...]:
+    """The data sets of the job's gates, each once: what is measured with them must not have been learned."""
+    found: dict[str, EvaluationSet] = {}
+    for ref in s.job.spec.gates:
+        gate = (s.gates or {}).get(ref.name)
+        for suite in gate.spec.suites if gate is not None else ():
+            name = f"{ref.name}/{suite.name}"
+            found.setdefault(suite.dataset.uri, EvaluationSet(name=name, uri=suite.dataset.uri))
+    return tuple(found.values())
+
+
+def _outline(spec: FineTuneJobSpec) -> PrepareTraining:
+    """What the report's plan is made for. It is not in the key: the data do not depend on it."""
+    hyper, distribution = spec.hyperparameters, spec.distribution
+    lora = spec.method.lora or Lora()
+    asked = {**(distribution.resources.requests or {}), **(distribution.resources.limits or {})}
+    return PrepareTraining(
+        method=spec.method.type.value,
+        lora_rank=lora.rank,
+        lora_target_modules=tuple(lora.target_modules),
+        batch_size=hyper.batch_size,
+        gradient_accumulation_steps=hyper.gradient_accumulation_steps,
+        epochs=hyper.epochs,
+        max_steps=hyper.max_steps,
+        nodes=distribution.nodes,
+        processes_per_node=distribution.processes_per_node,
+        zero_stage=distribution.deepspeed.zero_stage,
+        accelerated=any("/" in name for name in asked),  # extended resources, such as nvidia.com/gpu
+    )
 
 
 def _prepare_data(data: Data) -> PrepareData:
@@ -80,6 +117,7 @@ def _prepare_data(data: Data) -> PrepareData:
         loss_on=data.loss_on or (LossOn.ALL_TOKENS if running else LossOn.COMPLETIONS),
         packing=data.packing or (Packing.NONE if running else Packing.ISOLATED),
         too_long=data.too_long,
+        overlap=data.overlap,
     )
 
 

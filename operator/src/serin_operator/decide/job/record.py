@@ -14,12 +14,12 @@ from serin_operator.api.v1alpha1 import (
     ModelRevisionSpec,
 )
 from serin_operator.decide.job.plans import Candidate
-from serin_operator.decide.keys import model_key, prepare_key
+from serin_operator.decide.keys import model_key
 from serin_operator.manifests import names
 
 
 def revision_manifest(
-    job: FineTuneJob, service: str, candidate: Candidate, prepared: PrepareOutput, trained: str
+    job: FineTuneJob, service: str, candidate: Candidate, prepared: PrepareOutput, prepare_key: str, trained: str
 ) -> dict[str, Any]:
     """Named by service and digest: the same model for the same service is the same revision."""
     spec = ModelRevisionSpec(
@@ -30,7 +30,7 @@ def revision_manifest(
             base_model_uri=job.spec.base_model.uri,
             base_model_digest=prepared.base_model_digest,
             data_digest=prepared.data_digest,
-            prepare_key=prepare_key(job.spec),
+            prepare_key=prepare_key,
             train_key=trained,
             model_key=model_key(trained),
         ),
