@@ -160,13 +160,13 @@ def _fit(size: int, table: list[StageMemory]) -> Fit:
 
 
 def _suggestion(chosen: StageMemory, table: list[StageMemory], fits: list[Fit]) -> str:
-    said = f"{chosen.method} with ZeRO {chosen.zero_stage} takes about {chosen.total:g} GiB a process"
+    said = f"{chosen.method} with ZeRO {chosen.zero_stage} takes about {chosen.total:.1f} GiB a process"
     least = next((fit.device_gib for fit in fits if chosen.total <= USABLE * fit.device_gib), None)
     if least is None:
         smallest = min(table, key=lambda one: one.total)
         return (
             f"{said}, more than a device of {DEVICES_GIB[-1]} GiB gives; {smallest.method} with ZeRO"
-            f" {smallest.zero_stage} takes {smallest.total:g} GiB: change to it, add processes, or lower batchSize or"
+            f" {smallest.zero_stage} takes {smallest.total:.1f} GiB: change to it, add processes, or lower batchSize or"
             " maxSequenceLength"
         )
     said += f" and fits devices of {least} GiB and more"
