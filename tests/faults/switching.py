@@ -19,8 +19,9 @@ from typing import Any
 
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
+from serin_operator import patience
 from serin_operator.act.execute import Executor
-from serin_operator.api.kinds import HTTP_ROUTE, LEASE, MODEL_SERVICE, Kind
+from serin_operator.api.kinds import HTTP_ROUTE, LEASE, MODEL_SERVICE
 from serin_operator.api.v1alpha1 import API_VERSION, ModelService
 from serin_operator.clock import since_boot
 from serin_operator.decide.decision import Apply, Decision, Fence, StatusWrite
@@ -66,39 +67,29 @@ class Gate:
 
 
 class SleepyCluster(Cluster):
-    """The real Cluster behind a Gate."""
+    """The real Cluster with a Gate between its question whether it may write and the request."""
 
-    def __init__(self, client: ApiClient, gate: Gate) -> None:
-        super().__init__(client)
+    def __init__(self, client: ApiClient, gate: Gate, **settings: Any) -> None:
+        super().__init__(client, **settings)
         self._gate = gate
-        self.term = -1
+        self.term = -1  # of the last lease that was written
 
-    async def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        await self._gate.passed("renew" if kind is LEASE else "read")
-        return await super().get(kind, namespace, name)
-
-    async def apply(
-        self, kind: Kind, manifest: Mapping[str, Any], manager: str, subresource: str | None = None
-    ) -> Json:
-        await self._gate.passed("status" if subresource else "object")
-        return await super().apply(kind, manifest, manager, subresource)
-
-    async def confirm(self, kind: Kind, namespace: str, name: str, version: str) -> None:
-        await self._gate.passed("fence")
-        await super().confirm(kind, namespace, name, version)
-
-    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
-        await self._gate.passed("renew")
-        made = await super().create(kind, manifest)
-        if made:
-            self.term = manifest["spec"]["leaseTransitions"]
-        return made
-
-    async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Json:
-        await self._gate.passed("renew")
-        answer = await super().replace(kind, manifest)
-        self.term = manifest["spec"]["leaseTransitions"]
+    async def _try(self, method: str, path: str, query: Any, body: Json | None, headers: dict[str, str]) -> Json:
+        await self._gate.passed(_kind_of(method, path, headers))
+        answer = await super()._try(method, path, query, body, headers)
+        if body is not None and body.get("kind") == LEASE.kind:
+            self.term = body["spec"]["leaseTransitions"]
         return answer
+
+
+def _kind_of(method: str, path: str, headers: Mapping[str, str]) -> str:
+    if f"/{LEASE.plural}" in path:
+        return "renew"
+    if method == "GET":
+        return "read"
+    if "merge-patch" in headers["Content-Type"]:
+        return "fence"
+    return "status" if path.endswith("/status") else "object"
 
 
 CALLS = ("read", "status", "fence", "object", "renew")
@@ -109,36 +100,38 @@ class Candidate:
 
     def __init__(self, name: str, namespace: str, client: ApiClient, chance: random.Random, guarded: bool) -> None:
         self.name, self.namespace, self.gate = name, namespace, Gate()
-        self._cluster = SleepyCluster(client, self.gate)
+        self._client = client
         self._chance, self._guarded = chance, guarded
         self._looks = 0
         self.met: Counter[str] = Counter()  # how its looks ended
 
     async def live(self) -> None:
         while True:
-            leadership = Leadership(self._cluster, self.namespace, self.name, TIMING, since_boot, _now)
-            executor = Executor(self._cluster, self.name, leadership.holds, _now)
+            leases = SleepyCluster(self._client, self.gate, patience=patience.LEASE)
+            leadership = Leadership(leases, self.namespace, self.name, TIMING, since_boot, _now)
+            cluster = SleepyCluster(self._client, self.gate, may_write=leadership.holds)
             await leadership.acquire()
-            term = self._cluster.term
+            term = leases.term
             keeping = asyncio.create_task(leadership.keep())
             try:
                 while not keeping.done():
-                    await self._look(executor, term)
+                    await self._look(cluster, term)
                     await asyncio.sleep(self._chance.uniform(0.02, 0.2))
             finally:
                 keeping.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await keeping
 
-    async def _look(self, executor: Executor, term: int) -> None:
+    async def _look(self, cluster: Cluster, term: int) -> None:
         """Read, decide, act: now and then the status is news, else a fence stands before the route."""
         try:
-            service = await self._cluster.get(MODEL_SERVICE, self.namespace, SERVICE)
-            route = await self._cluster.get(HTTP_ROUTE, self.namespace, SERVICE)
+            service = await cluster.get(MODEL_SERVICE, self.namespace, SERVICE)
+            route = await cluster.get(HTTP_ROUTE, self.namespace, SERVICE)
             assert service is not None
             assert route is not None
             self._looks += 1
             decision = decided(service, route, f"{term}.{self._looks} {self.name}", news=self._chance.random() < 0.5)
+            executor = Executor(cluster, self.name, _now)
             await executor.carry_out(decision if self._guarded else unguarded(decision), {})
             self.met["written"] += 1
         except (Conflict, NotLeading, ClusterUnavailable) as error:
