@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -123,10 +124,21 @@ class ApiServer:
     def restart(self, name: str) -> None:
         """Starts a killed program again with the same arguments and data."""
         dead = self._child(name)
-        argv = [os.fspath(part) for part in dead.process.args]  # type: ignore[union-attr]
+        argv = self.arguments(name)
         self._children[self._children.index(dead)] = Child(name, argv, dead.log)
         if name == "kube-apiserver":
             self._wait_ready()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP to one program: it holds its connections and answers nothing."""
+        self._child(name).process.send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self._child(name).process.send_signal(signal.SIGCONT)
+
+    def arguments(self, name: str) -> list[str]:
+        """What a program was started with."""
+        return [os.fspath(part) for part in self._child(name).process.args]  # type: ignore[union-attr]
 
     def kubectl(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
         """Standard output of kubectl; an error shows what it said."""

@@ -130,7 +130,7 @@ class Actors:
         query = {"labelSelector": selector} if selector else {}
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
-                async with self._api.get(path, params=query) as answer:
+                async with self._api.get(path, params=query, raise_for_status=True) as answer:
                     listed = await answer.json()
                 for item in listed["items"]:
                     met("ADDED", item)
@@ -210,9 +210,10 @@ class Actors:
         name = next(v["configMap"]["name"] for v in pod["spec"]["volumes"] if v["name"] == "config")
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/configmaps/{name}"
         while True:
-            async with self._api.get(path) as answer:
-                if answer.status == 200:
-                    return json.loads((await answer.json())["data"]["config.json"])
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with self._api.get(path) as answer:
+                    if answer.status == 200:
+                        return json.loads((await answer.json())["data"]["config.json"])
             await asyncio.sleep(0.1)
 
     # --- the gateway ------------------------------------------------------------------------------------------------
@@ -253,11 +254,16 @@ class Actors:
         await self._send("PATCH", path, {"status": status}, _MERGE)
 
     async def _send(self, method: str, path: str, body: Json, headers: dict[str, str] | None = None) -> None:
-        """Gone or changed meanwhile is fine: the next event tells."""
+        """Gone or changed meanwhile is fine: the next event tells. An apiserver that is down is waited for."""
         sent = {"Content-Type": "application/json"} | (headers or {})
-        async with self._api.request(method, path, data=json.dumps(body), headers=sent) as answer:
-            if answer.status >= 400 and answer.status not in (404, 409):
-                raise AssertionError(f"{method} {path}: {answer.status} {await answer.text()}")
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with self._api.request(method, path, data=json.dumps(body), headers=sent) as answer:
+                    if answer.status < 400 or answer.status in (404, 409):
+                        return
+                    if answer.status < 500:
+                        raise AssertionError(f"{method} {path}: {answer.status} {await answer.text()}")
+            await asyncio.sleep(0.5)
 
 
 def _ready(ready: bool) -> Json:
