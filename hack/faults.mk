@@ -6,5 +6,5 @@ test-faults: venv tools ## every fault at every write of every story; writes bui
 	  PYTHONPATH=tests $(PY) -m faults.harness.report; exit $$status
 
 .PHONY: test-faults-quick
-test-faults-quick: venv tools ## the same with some points of each story, others each day
+test-faults-quick: venv tools ## the same with some points of each story, picked by --seed
 	@rm -f build/faults-part.json; $(PY) -m pytest -q tests/faults --sweep=part

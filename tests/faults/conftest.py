@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 from faults.harness import report
@@ -15,13 +14,13 @@ from faults.harness.sweep import Sweep
 from faults.harness.telling import Teller
 from serin_devcluster.errors import DevclusterError
 
+SEED = 7  # fixed: a test that fails tomorrow and not today stops somebody who changed nothing
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--sweep", choices=("part", "full"), default="part", help="some points of each flow, or all")
-    group.addoption(
-        "--seed", type=int, default=datetime.now(UTC).toordinal(), help="picks the points; default: the day"
-    )
+    group.addoption("--seed", type=int, default=SEED, help="picks the points; the same each time unless it is given")
     group.addoption("--point", default="", help="one point only, as a failure names it: promotion#7-after")
     group.addoption("--workers", type=int, default=6, help="stories told at the same time")
 

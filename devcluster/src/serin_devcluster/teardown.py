@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serin_devcluster import baseline
+from serin_devcluster.apiserver import PREFIX
 from serin_devcluster.baseline import Baseline, read_sysctl, write_sysctl
 from serin_devcluster.containerd import POD_GATEWAY, RUN_FOLDER, SOCKET, Ctr
 from serin_devcluster.node import DEVICE, NFT_TABLE, Node
@@ -70,9 +71,10 @@ def leftover_processes(paths: Paths) -> dict[int, str]:
 
 
 def is_ours(command: str, paths: Paths) -> bool:
-    """A shell or an editor that merely names one of our files is not a leftover."""
+    """A shell or an editor that merely names one of our files is not a leftover, nor is the apiserver of a running test,
+    which dies with that."""
     program = command.split()[0]
-    return (
+    return f"/{PREFIX}" not in command and (
         program.startswith(f"{paths.binaries}/")
         or os.path.basename(program).startswith(("containerd", "runc"))
         or SHIM in program

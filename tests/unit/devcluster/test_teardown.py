@@ -37,6 +37,11 @@ def mounted(monkeypatch: pytest.MonkeyPatch, *points: str) -> None:
         ),
         pytest.param("vim /cache/serin/cluster/log/kubelet.log", False, id="an editor on our log"),
         pytest.param("bash -c tail -f /cache/serin/cluster/log/etcd.log", False, id="a shell that names our files"),
+        pytest.param(
+            "/cache/serin/bin/etcd-1/etcd --data-dir=/tmp/serin-apiserver-77-ab/etcd",
+            False,
+            id="a test's own apiserver",
+        ),
     ],
 )
 def test_a_process_is_ours_by_what_it_runs_and_not_by_what_it_names(command: str, ours: bool) -> None:
