@@ -295,6 +295,10 @@ REFUSED = [
         G, "spec.requirements.0", {**COMPARED, "maxRegression": "0", "testMethod": "McNemar"},
         "spec.requirements[0]", "right or wrong (ExactMatch): use PairedBootstrap",
     ),
+    refused(G, "spec.requirements.0.weight", 0, "spec", "the gate would pass every model"),
+    refused(G, "spec.requirements.0.weight", 101, "weight", "less than or equal to 100"),
+    refused(G, "spec.passPercent", 0, "passPercent", "greater than or equal to 1"),
+    refused(G, "spec.warnPercent", 90, "spec", "warnPercent must be above passPercent"),
     refused(G, "spec.requirements.0.testMethod", "TTest", "testMethod", '"PairedBootstrap"'),
     # records
     refused(R, "spec.artifact.uri", "http://169.254.169.254/latest", "spec.artifact.uri", "pvc://<claim>/<path>"),

@@ -185,7 +185,14 @@ FULL: dict[str, Json] = {
                 {"name": "smoke", "dataset": {"uri": "pvc://datasets/smoke.jsonl"}, "metrics": ["ExactMatch"]},
             ],
             "requirements": [
-                {"name": "quality", "metric": "heldout/RougeL", "min": "0.35", "max": "1.0", "confidencePercent": 90},
+                {
+                    "name": "quality",
+                    "metric": "heldout/RougeL",
+                    "min": "0.35",
+                    "max": "1.0",
+                    "confidencePercent": 90,
+                    "weight": 3,
+                },
                 {"name": "sharper", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": "0.01"},
                 {
                     "name": "safe",
@@ -193,8 +200,11 @@ FULL: dict[str, Json] = {
                     "comparedTo": "Incumbent",
                     "maxRegression": "0",
                     "testMethod": "McNemar",
+                    "mustPass": True,
                 },
             ],
+            "passPercent": 70,
+            "warnPercent": 90,
         },
     ),
     "ClusterEvalPolicy": _object(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from serin_operator.api.v1alpha1 import StageName
+from serin_operator.api.v1alpha1 import EvalGate, StageName
 from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
 from serin_operator.decide.job.snapshot import StageRun
@@ -277,6 +277,15 @@ def test_a_canary_is_told_in_the_job() -> None:
             {"claims": frozenset({"models", "artifacts"})}, "PersistentVolumeClaimNotFound", "'datasets'", id="claim"
         ),
         pytest.param({"gates": {}}, "EvalGateNotFound", "'quality'", id="gate"),
+        pytest.param(
+            {
+                "gates": {"quality": a_gate(min="0.5", max="0.9")},
+                "policies": (a_policy(metric="RougeL", min="0.1", max="0.4"),),
+            },
+            "GatesContradict",
+            "heldout/RougeL of at least 0.5, and sane of policy floor for at most 0.4",
+            id="a gate and a policy that no model can pass together",
+        ),
         pytest.param({"service": None}, "ModelServiceNotFound", "'bot'", id="service"),
     ],
 )
@@ -293,8 +302,32 @@ def test_a_missing_reference_starts_nothing_and_the_job_goes_on_when_it_comes(
     assert "goes on by itself" in found["message"]
     whole = World()
     world.claims, world.gates, world.service = whole.claims, whole.gates, whole.service
+    world.policies = whole.policies
     play(world)
     assert world.status["state"] == "Passed"
+
+
+def test_two_gates_with_a_suite_of_the_same_name_start_nothing() -> None:
+    world = World(
+        gates={"quality": a_gate(), "again": a_gate()}, spec={"gates": [{"name": "quality"}, {"name": "again"}]}
+    )
+    play(world, looks=3)
+    assert world.created == []
+    found = condition(world, "ReferencesResolved")
+    assert found["reason"] == "SuiteGivenTwice"
+    assert "a suite 'heldout'" in found["message"]
+
+
+def test_a_warning_is_told_in_the_condition() -> None:
+    gate = a_gate(min="0.1").model_dump(by_alias=True)
+    gate["spec"] |= {"passPercent": 50, "warnPercent": 90}
+    gate["spec"]["requirements"].append({"name": "hard", "metric": "heldout/RougeL", "min": "0.9"})
+    world = play(World(gates={"quality": EvalGate.model_validate(gate)}))
+    assert world.status["state"] == "Passed"
+    assert world.status["gate"]["warning"] is True
+    found = condition(world, "GatePassed")
+    assert (found["status"], found["reason"]) == ("True", "PassedWithWarning")
+    assert "50 percent of the weight passed" in found["message"]
 
 
 def test_a_reference_lost_while_training_does_not_stop_the_training() -> None:

@@ -482,6 +482,7 @@ class GateStatus(ApiModel):
     verdict: Verdict
     key: str
     message: Text
+    warning: bool | None = None
     requirements: Annotated[list[RequirementVerdict], Field(max_length=256)] = []
 
 
@@ -678,23 +679,38 @@ class Requirement(ApiModel):
     min_improvement: NonNegativeDecimal | None = None
     test_method: MethodName = ComparisonMethod.AUTO
     confidence_percent: Confidence = 95
+    weight: Annotated[int, Field(ge=0, le=100)] = 1
+    must_pass: bool = False
 
 
 class EvalGateSpec(ApiModel):
-    """What a candidate must show before it gets traffic. Every requirement must pass."""
+    """What a candidate must show before it gets traffic: `passPercent` of its requirements' weight, and all with mustPass.
+
+    A model that passes with less than `warnPercent` goes on with a warning.
+    """
 
     model_config = rules(
+        rule(
+            "self.requirements.exists(r, r.weight > 0 || r.mustPass)",
+            "at least one requirement needs a weight above 0 or mustPass: the gate would pass every model",
+        ),
+        rule(
+            "!has(self.warnPercent) || self.warnPercent > self.passPercent",
+            "warnPercent must be above passPercent: below passPercent a model does not pass at all",
+        ),
         rule(
             # Written so that CEL's cost estimate stays low: names hold no slash, so this is r.metric == name/metric.
             "self.requirements.all(r, self.suites.exists(s, r.metric.startsWith(s.name + '/')"
             " && s.metrics.exists(m, r.metric.endsWith('/' + m))))",
             "every requirement's metric must be <suite>/<Metric> of a suite of this gate that lists the metric: add the"
             " metric to spec.suites[].metrics, or name another in spec.requirements[].metric",
-        )
+        ),
     )
 
     suites: Annotated[list[Suite], list_map("name", 16), Field(min_length=1)]
     requirements: Annotated[list[Requirement], list_map("name", 32), Field(min_length=1)]
+    pass_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    warn_percent: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class EvalGate(ApiModel):

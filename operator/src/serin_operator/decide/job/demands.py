@@ -29,6 +29,15 @@ class Demand:
     metric: Metric
     asked: Requirement | PolicyRequirement
     enforced: bool = True
+    weight: int = 1
+    must: bool = True
+    pass_percent: int = 100  # of the weight of the gate that it belongs to
+    warn_percent: int | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the verdict depends on it; one without weight is judged and told only."""
+        return self.enforced and (self.weight > 0 or self.must)
 
     @property
     def what(self) -> str:
@@ -46,7 +55,16 @@ def demands(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) ->
     """What must be shown: the job's own gates and every policy that selects it. A policy only adds."""
     gates = tuple(gates)
     own = [
-        Demand(r.name, f"gate {gate.metadata.name}", *_split(r.metric), asked=r)
+        Demand(
+            r.name,
+            f"gate {gate.metadata.name}",
+            *_split(r.metric),
+            asked=r,
+            weight=r.weight,
+            must=r.must_pass or (gate.spec.pass_percent == 100 and r.weight > 0),
+            pass_percent=gate.spec.pass_percent,
+            warn_percent=gate.spec.warn_percent,
+        )
         for gate in gates
         for r in gate.spec.requirements
     ]
@@ -66,6 +84,30 @@ def _of_policy(policy: ClusterEvalPolicy, gates: tuple[EvalGate, ...]) -> Iterab
         suites = [s.name for gate in gates for s in gate.spec.suites if asked.metric in s.metrics] or [""]
         for suite in dict.fromkeys(suites):
             yield Demand(asked.name, source, suite, asked.metric, asked, enforced)
+
+
+def suite_given_twice(gates: Iterable[EvalGate]) -> tuple[str, str, str] | None:
+    """A suite's name and the two gates that have it: their scores could not be told apart."""
+    seen: dict[str, str] = {}
+    for gate in gates:
+        for suite in gate.spec.suites:
+            if suite.name in seen:
+                return suite.name, seen[suite.name], gate.metadata.name
+            seen[suite.name] = gate.metadata.name
+    return None
+
+
+def contradiction(asked: Iterable[Demand]) -> tuple[Demand, Demand] | None:
+    """Two that no model can meet together: a floor of a score that lies above a ceiling of it."""
+    bounded = [d for d in asked if d.suite and d.counts]
+    for floor in bounded:
+        for ceiling in bounded:
+            same = (floor.suite, floor.metric) == (ceiling.suite, ceiling.metric)
+            if not same or floor.asked.min is None or ceiling.asked.max is None:
+                continue
+            if float(floor.asked.min) > float(ceiling.asked.max):
+                return floor, ceiling
+    return None
 
 
 def wanted_comparisons(asked: Iterable[Demand], first_deployment: bool) -> tuple[WantedComparison, ...]:

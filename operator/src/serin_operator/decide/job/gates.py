@@ -4,11 +4,13 @@ A requirement is Passed when chance alone would hardly make a model that misses 
 would hardly make a model that meets it look this bad, and Inconclusive in between. What was not measured is Error.
 `confidencePercent` says what "hardly" is, and it is promised for the gate as a whole (docs/gates.md):
 
-- a model that misses a requirement passes the gate in no more than that share of cases: as every requirement must be
-  met, each needs no more than its own test (the intersection-union test, Berger 1982);
+- a model that should not pass does so in no more than that share of cases. Where every requirement must be met, each
+  needs no more than its own test (the intersection-union test, Berger 1982); those that only add weight, of which one
+  wrongly passed may tip the scale, have Holm's correction among themselves;
 - a model that meets them all is Failed in no more than that share, however many there are: Holm's correction.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serin_operator.api.contract import EvaluateOutput
@@ -40,6 +42,7 @@ class Judgement:
     verdict: Verdict
     message: str
     requirements: tuple[RequirementVerdict, ...]
+    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +87,81 @@ class Trial:
 
 
 def judge(asked: tuple[Demand, ...], measured: EvaluateOutput, first_deployment: bool) -> Judgement:
-    """The verdict. Audited policies are judged and recorded, and do not count."""
+    """The verdict. Audited policies and requirements without weight are judged and recorded, and do not count."""
     trials = [_trial(d, measured, first_deployment) for d in asked]
-    enforced = [trial for trial in trials if trial.demand.enforced]
-    counted = dict(zip(enforced, holm([trial.p_missed for trial in enforced]), strict=True))
-    together = dict(zip(trials, holm([trial.p_missed for trial in trials]), strict=True))
-    records = tuple(_judged(trial, counted.get(trial, together[trial]), len(enforced)) for trial in trials)
-    found = [record.verdict for trial, record in zip(trials, records, strict=True) if trial.demand.enforced]
-    verdict = next((v for v in _WORST_FIRST if v in found), Verdict.PASSED)
-    return Judgement(verdict, _summary(verdict, records, measured), records)
+    counted = [trial for trial in trials if trial.demand.counts]
+    missed = _corrected(counted, trials, lambda trial: trial.p_missed)
+    weighed = [trial for trial in counted if not trial.demand.must]
+    met = {id(trial): trial.p_met for trial in trials} | _corrected(weighed, weighed, lambda trial: trial.p_met)
+    found = [Found(t, _judged(t, met[id(t)], missed[id(t)], len(counted), len(weighed))) for t in trials]
+    totals = [_total(source, of) for source in dict.fromkeys(d.source for d in asked) if (of := _of(found, source))]
+    verdict = next((v for v in _WORST_FIRST if v in [total.verdict for total in totals]), Verdict.PASSED)
+    warning = verdict is Verdict.PASSED and any(total.warning for total in totals)
+    return Judgement(verdict, _summary(verdict, found, totals, measured), tuple(f.record for f in found), warning)
 
 
-def _summary(verdict: Verdict, records: tuple[RequirementVerdict, ...], measured: EvaluateOutput) -> str:
-    counted = [r for r in records if not r.source.endswith("(audit)")]
+def _corrected(family: list[Trial], others: list[Trial], p: Callable[[Trial], float]) -> dict[int, float]:
+    """P-values by trial: the family's corrected for each other, those of the others as if they belonged to it."""
+    found: dict[int, float] = {}
+    for members in (others, family):
+        adjusted = holm([p(trial) for trial in members])
+        found |= {id(trial): corrected for trial, corrected in zip(members, adjusted, strict=True)}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trial and its verdict."""
+
+    trial: Trial
+    record: RequirementVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What one gate or policy says as a whole."""
+
+    verdict: Verdict
+    sentence: str  # empty when every requirement must pass, as nothing is weighed then
+    warning: bool = False
+
+
+def _of(found: list[Found], source: str) -> list[Found]:
+    return [one for one in found if one.trial.demand.source == source and one.trial.demand.counts]
+
+
+def _total(source: str, found: list[Found]) -> Total:
+    """Passed with enough weight; Failed when even all that is open could not bring enough; else what is open."""
+    musts = [one.record.verdict for one in found if one.trial.demand.must]
+    verdicts = {one.record.verdict for one in found}
+    first = found[0].trial.demand
+    weight = {v: sum(f.trial.demand.weight for f in found if f.record.verdict is v) for v in Verdict}
+    whole = sum(weight.values())
+    share = 100 * weight[Verdict.PASSED] / whole if whole else 100.0
+    reachable = share + (100 * (weight[Verdict.INCONCLUSIVE] + weight[Verdict.ERROR]) / whole if whole else 0)
+    enough = share >= first.pass_percent
+    sentence = ""
+    if first.pass_percent < 100 and whole:
+        sentence = f"{source}: {share:.0f} percent of the weight passed, {first.pass_percent} are needed"
+    if Verdict.FAILED in musts or reachable < first.pass_percent:
+        return Total(Verdict.FAILED, sentence)
+    if Verdict.ERROR in verdicts:
+        return Total(Verdict.ERROR, sentence)
+    if Verdict.INCONCLUSIVE in musts or not enough:
+        return Total(Verdict.INCONCLUSIVE, sentence)
+    if first.warn_percent is not None and share < first.warn_percent:
+        return Total(Verdict.PASSED, f"warning: {sentence}, below {first.warn_percent} is a warning", warning=True)
+    return Total(Verdict.PASSED, sentence)
+
+
+def _summary(verdict: Verdict, found: list[Found], totals: list[Total], measured: EvaluateOutput) -> str:
+    counted = [one for one in found if one.trial.demand.counts]
+    sentences = [total.sentence for total in totals if total.sentence]
     if verdict is Verdict.PASSED:
-        return "; ".join(r.message for r in counted) or "no requirement was asked"
-    telling = "; ".join(f"{r.message} ({r.source})" for r in counted if r.verdict is verdict)
-    return f"{telling}; {_ADVICE[verdict]}; the report lies at {measured.report_uri}"
+        return "; ".join([*sentences, *(one.record.message for one in counted)]) or "no requirement was asked"
+    telling = [f"{one.record.message} ({one.record.source})" for one in counted if one.record.verdict is verdict]
+    told = "; ".join([*telling, *sentences])
+    return f"{told}; {_ADVICE[verdict]}; the report lies at {measured.report_uri}"
 
 
 _ADVICE = {
@@ -113,13 +174,14 @@ _ADVICE = {
 # --- one requirement ----------------------------------------------------------------------------------------------
 
 
-def _judged(trial: Trial, p_missed: float, family: int) -> RequirementVerdict:
-    """The verdict on one demand; `p_missed` is corrected for all of them."""
-    verdict, p_value, message, needed = _decided(trial, p_missed, family)
+def _judged(trial: Trial, p_met: float, p_missed: float, family: int, weighed: int) -> RequirementVerdict:
+    """The verdict on one demand; the p-values are corrected as they must be."""
+    verdict, p_value, message, needed = _decided(trial, p_met, p_missed, family, weighed)
     d = trial.demand
+    aside = " (audit)" if not d.enforced else " (no weight)" if not d.counts else ""
     return RequirementVerdict(
         name=d.name,
-        source=d.source if d.enforced else f"{d.source} (audit)",
+        source=f"{d.source}{aside}",
         verdict=verdict,
         message=message,
         p_value=f"{p_value:.4f}" if p_value is not None else None,
@@ -128,7 +190,9 @@ def _judged(trial: Trial, p_missed: float, family: int) -> RequirementVerdict:
     )
 
 
-def _decided(trial: Trial, p_missed: float, family: int) -> tuple[Verdict, float | None, str, int | None]:
+def _decided(
+    trial: Trial, p_met: float, p_missed: float, family: int, weighed: int
+) -> tuple[Verdict, float | None, str, int | None]:
     if trial.found is None:
         return Verdict.ERROR, None, trial.said, None
     if not trial.claims:
@@ -137,14 +201,14 @@ def _decided(trial: Trial, p_missed: float, family: int) -> tuple[Verdict, float
         few = f"{trial.said}: too few to tell, so {trial.asked} is not judged; {FEWEST_EXAMPLES} are the least"
         return Verdict.INCONCLUSIVE, None, few, FEWEST_EXAMPLES
     sure = f"at {trial.demand.asked.confidence_percent} percent"
-    if trial.p_met <= trial.alpha:
-        return Verdict.PASSED, trial.p_met, f"{trial.said} {_relation(trial, Verdict.PASSED)} ({sure})", None
+    if p_met <= trial.alpha:
+        return Verdict.PASSED, p_met, f"{trial.said} {_relation(trial, Verdict.PASSED)} ({sure})", None
     if p_missed <= trial.alpha:
         among = f", corrected for {family} requirements" if family > 1 else ""
         return Verdict.FAILED, p_missed, f"{trial.said} {_relation(trial, Verdict.FAILED)} ({sure}{among})", None
-    needed = _needed(trial, trial.found, family)
+    needed = _needed(trial, trial.found, family, 1 if trial.demand.must else max(1, weighed))
     message = f"{trial.said} {_relation(trial, Verdict.INCONCLUSIVE)} ({sure}); {_settling(needed)}"
-    return Verdict.INCONCLUSIVE, min(trial.p_met, p_missed), message, needed
+    return Verdict.INCONCLUSIVE, min(p_met, p_missed), message, needed
 
 
 def _relation(trial: Trial, verdict: Verdict) -> str:
@@ -155,10 +219,10 @@ def _relation(trial: Trial, verdict: Verdict) -> str:
     return f"{words.get(verdict, 'is within noise of')} {trial.asked}"
 
 
-def _needed(trial: Trial, found: Evidence, family: int) -> int | None:
+def _needed(trial: Trial, found: Evidence, family: int, weighed: int) -> int | None:
     """The examples that would settle it, towards the side that the value is on now."""
     missed = [claim for claim in trial.claims if (found.value > claim.at) is not claim.above]
-    alpha = trial.alpha / (family * len(trial.claims)) if missed else trial.alpha
+    alpha = trial.alpha / (family * len(trial.claims)) if missed else trial.alpha / weighed
     needs = [found.examples_to_settle(claim.at, alpha) for claim in missed or trial.claims]
     known = [need for need in needs if need is not None]
     if missed:

@@ -187,11 +187,12 @@ def _incumbent(s: JobSnapshot, candidate: Candidate) -> ModelRevision | None:
 def _record_verdict(
     s: JobSnapshot, o: Outlook, judgement: Judgement, asked: tuple[Demand, ...], evaluation: str
 ) -> None:
-    key = key_of("gate", evaluation, [[d.source, d.suite, d.asked.manifest(), d.enforced] for d in asked])
+    key = key_of("gate", evaluation, [_asked(d) for d in asked])
     o.gate = GateStatus(
         verdict=judgement.verdict,
         key=key,
         message=judgement.message[:2000],
+        warning=judgement.warning or None,
         requirements=list(judgement.requirements),
     )
     if o.revision is None or o.known_revision is None:
@@ -211,3 +212,8 @@ def _record_verdict(
             expect=o.known_revision.metadata.resource_version,
         )
     )
+
+
+def _asked(d: Demand) -> list[object]:
+    """All that a verdict on this demand depends on, besides the measurement."""
+    return [d.source, d.suite, d.asked.manifest(), d.enforced, d.pass_percent, d.warn_percent]

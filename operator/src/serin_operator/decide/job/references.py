@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from serin_operator.api.v1alpha1 import FineTuneJobSpec
+from serin_operator.decide.job.demands import contradiction, demands, suite_given_twice
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.manifests.volumes import claim_of
 
@@ -32,7 +33,7 @@ def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dic
 
 def missing(s: JobSnapshot) -> Missing | None:
     """The first reference that does not resolve; None when all do."""
-    return _missing_claim(s) or _missing_gate(s) or _missing_service(s) or _unreadable_policy(s)
+    return _missing_claim(s) or _missing_gate(s) or _clashing_gates(s) or _missing_service(s) or _unreadable_policy(s)
 
 
 def suite_uris(s: JobSnapshot) -> tuple[str, ...]:
@@ -61,6 +62,29 @@ def _missing_gate(s: JobSnapshot) -> Missing | None:
                 f"spec.gates names the EvalGate {ref.name!r}, which does not exist in namespace"
                 f" {s.job.metadata.namespace!r}; apply it or correct the name, and the job goes on by itself",
             )
+    return None
+
+
+def _clashing_gates(s: JobSnapshot) -> Missing | None:
+    """Gates that no model can pass together, or that cannot be measured together."""
+    gates = [found for ref in s.job.spec.gates if (found := (s.gates or {}).get(ref.name)) is not None]
+    twice = suite_given_twice(gates)
+    if twice is not None:
+        suite, one, other = twice
+        return Missing(
+            "SuiteGivenTwice",
+            f"the EvalGates {one!r} and {other!r} both have a suite {suite!r}, so their scores could not be told apart;"
+            " rename one of them, and the job goes on by itself",
+        )
+    clash = contradiction(demands(gates, s.policies))
+    if clash is not None:
+        floor, ceiling = clash
+        return Missing(
+            "GatesContradict",
+            f"{floor.name} of {floor.source} asks for {floor.what} of at least {floor.asked.min}, and {ceiling.name} of"
+            f" {ceiling.source} for at most {ceiling.asked.max}: no model can meet both; correct one of them, and the"
+            " job goes on by itself",
+        )
     return None
 
 

@@ -226,7 +226,7 @@ def _gate(o: Outlook) -> Finding:
         build, reason = _GATE[record.verdict]
         return build("GatePassed", reason, record.message)
     build, reason = _GATE[gate.verdict]
-    return build("GatePassed", reason, gate.message)
+    return build("GatePassed", "PassedWithWarning" if gate.warning else reason, gate.message)
 
 
 def _promoted(o: Outlook) -> Finding:
