@@ -239,10 +239,12 @@ class _Looks:
 
 def of_errors(canaries: Canaries, rule: Rule = RULE) -> Evidence:
     c, s = _paired(canaries.candidate, canaries.stable)
+    taken, spared = -rule.max_increase_share * c[0], rule.max_increase_share * c[0]
+    better = (1 / len(errors.BETTER),) * len(errors.BETTER)
     return Evidence(
         _capital(c, s, 1.0, errors.WORSE, errors.SHARES),
-        _capital(c, s, rule.tolerated, errors.WORSE, errors.SHARES),
-        _capital(s, c, 1 / rule.tolerated, errors.BETTER, (1 / len(errors.BETTER),) * len(errors.BETTER)),
+        _capital(c, s, rule.tolerated, errors.WORSE, errors.SHARES, taken=taken),
+        _capital(s, c, 1 / rule.tolerated, errors.BETTER, better, spared=spared),
     )
 
 
@@ -264,12 +266,15 @@ def _capital(
     r: float,
     ratios: Sequence[float],
     shares: Sequence[float],
+    taken: Values | float = 0.0,
+    spared: Values | float = 0.0,
 ) -> Values:
     border, failed = r * suspect[0], suspect[1] + other[1]
     stakes: list[Values] = []
     for ratio in ratios:
-        coin = np.log(np.maximum(border + other[0], 1) / np.maximum(ratio * border + other[0], 1))
-        stakes.append(np.cumsum(suspect[1] * np.log(ratio) + failed * coin, axis=1))
+        b = np.maximum(border + other[0], 1) / np.maximum(ratio * border + other[0], 1)
+        won = suspect[1] * np.log(ratio) + failed * np.log(b) + taken * (ratio * b - 1) + spared * (1 - b)
+        stakes.append(np.cumsum(won, axis=1))
     return _log_sum(np.stack(stakes, axis=-1) + np.log(shares))
 
 

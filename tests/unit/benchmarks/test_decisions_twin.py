@@ -1,6 +1,7 @@
 """The benchmark's arithmetic on arrays is the operator's: same traces, same evidence, same verdicts at every look."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,14 +64,16 @@ def test_latency(canaries: Canaries, with_past: bool) -> None:
                     break  # rolled back: the benchmark looks no further
 
 
-def test_errors(canaries: Canaries) -> None:
-    twin = serin.of_errors(canaries)
+@pytest.mark.parametrize("points", [0.0, 0.01])
+def test_errors(canaries: Canaries, points: float) -> None:
+    rule = replace(serin.RULE, max_increase_share=points)
+    twin = serin.of_errors(canaries, rule)
     failed, passed = twin.failed(serin.RULE), twin.passed(serin.RULE)
     for run in range(RUNS):
         state = errors.ErrorState(started_at=0.0)
         c, s = counters(canaries.candidate, run)[1], counters(canaries.stable, run)[1]
         for tick, at in moments():
-            state = errors.advance(state, serin.RULE, at, c[tick], s[tick])
+            state = errors.advance(state, rule, at, c[tick], s[tick])
             found = errors.evidence(state)
             assert found.no_worse == pytest.approx(twin.no_worse[run, tick], abs=1e-6)
             assert found.tolerable == pytest.approx(twin.tolerable[run, tick], abs=1e-6)

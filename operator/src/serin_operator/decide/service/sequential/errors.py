@@ -14,8 +14,10 @@ This is Lindon and Malek, "Anytime-valid inference for multinomial count data" (
 mixture over a few L. It is exact for binomial counts too, not only for rare failures: with a = q1 / q0 >= 1 and
 b = (1 - q1) / (1 - q0), E[e] = (1 + p_c (a - 1))^n_c (1 + p_s (b - 1))^n_s <= exp(p_c n_c (a - 1) + p_s n_s (b - 1)),
 and this is at most exp(p_s (r n_c (a - 1) + n_s (b - 1))) = exp(0) since p_c <= r p_s and q0 a + (1 - q0) b = 1. So the
-capital is a supermartingale, and Ville's inequality holds at every moment. The test of the other direction ("worse by
-the tolerance or more") is the same with the arms swapped and 1 / r.
+capital is a supermartingale, and Ville's inequality holds at every moment. A tolerance of t in shares of all requests on
+top (p_c <= r p_s + t) adds at most exp(t n_c (a - 1)) to this bound, which is taken off the winnings. The test of the
+other direction ("worse by the tolerance or more", p_c >= r p_s + t) is the same with the arms swapped and 1 / r; there t
+adds exp(t n_c (1 - b)) to the winnings.
 
 Units: counts of requests. What it does not do: it compares ratios, so 0.001 percent against 0.002 percent is a doubling;
 with that few failures, however, it needs a great many requests to say so. Retries of one user are not independent
@@ -85,8 +87,8 @@ def advance(state: ErrorState, rule: Rule, at: float, candidate: Tally, stable: 
         candidate_seen=_sum(state.candidate_seen, new_c),
         stable_seen=_sum(state.stable_seen, new_s),
         no_worse=_won(state.no_worse, new_c, new_s, 1.0, WORSE),
-        tolerable=_won(state.tolerable, new_c, new_s, rule.tolerated, WORSE),
-        intolerable=_won(state.intolerable, new_s, new_c, 1 / rule.tolerated, BETTER),
+        tolerable=_won(state.tolerable, new_c, new_s, rule.tolerated, WORSE, -rule.max_increase_share * new_c.requests),
+        intolerable=_passing(state.intolerable, new_c, new_s, rule),
     )
 
 
@@ -100,15 +102,25 @@ def _sum(a: Tally, b: Tally) -> Tally:
 
 
 def _won(
-    capital: tuple[float, ...], suspect: Tally, other: Tally, r: float, ratios: tuple[float, ...]
+    capital: tuple[float, ...], suspect: Tally, other: Tally, r: float, ratios: tuple[float, ...], allowed: float = 0.0
 ) -> tuple[float, ...]:
-    """The logarithms of the stakes after an interval: see the top of this file."""
+    """The logarithms of the stakes after an interval: see the top of this file. `allowed` weighs what a tolerance takes."""
     failed, border = suspect.failed + other.failed, r * suspect.requests
+    found: list[float] = []
+    for stake, ratio in zip(capital, ratios, strict=True):
+        b = (border + other.requests) / (ratio * border + other.requests)
+        found.append(stake + suspect.failed * math.log(ratio) + failed * math.log(b) + allowed * (ratio * b - 1))
+    return tuple(found)
+
+
+def _passing(capital: tuple[float, ...], candidate: Tally, stable: Tally, rule: Rule) -> tuple[float, ...]:
+    """Bets that the stable's share of failures is above what an intolerable candidate would leave it."""
+    r = 1 / rule.tolerated
+    won, border = _won(capital, stable, candidate, r, BETTER), r * stable.requests
+    spared = rule.max_increase_share * candidate.requests
     return tuple(
-        stake
-        + suspect.failed * math.log(L)
-        + failed * math.log((border + other.requests) / (L * border + other.requests))
-        for stake, L in zip(capital, ratios, strict=True)
+        stake + spared * (1 - (border + candidate.requests) / (ratio * border + candidate.requests))
+        for stake, ratio in zip(won, BETTER, strict=True)
     )
 
 
@@ -155,7 +167,8 @@ def _times(ratio: float) -> str:
 
 
 def _meaning(found: Verdict, rule: Rule) -> str:
-    limit = f"{rule.max_increase_percent:g} % more than the stable"
+    points = f" and {100 * rule.max_increase_share:g} points" if rule.max_increase_share else ""
+    limit = f"{rule.max_increase_percent:g} %{points} more than the stable"
     if found is Verdict.FAILED:
         return f"more than the stable, and more than the tolerated {limit}"
     if found is Verdict.PASSED:

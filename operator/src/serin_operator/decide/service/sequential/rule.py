@@ -12,6 +12,9 @@ class Rule:
     """How much worse is too much, and how sure one must be. Shares are of 1, not percent."""
 
     max_increase_percent: float = 20.0
+    """Of what the stable has: 20 tolerates 1.2 times as much."""
+    max_increase_share: float = 0.0
+    """For errors, on top of that: 0.005 tolerates half a percent of the requests more. Few errors need it to ever pass."""
     level: float = 0.01
     """At most this share of the candidates that are no worse than the stable is failed."""
     tolerance_level: float = 0.2
@@ -20,7 +23,11 @@ class Rule:
     """What happens in this time after the start is not judged: caches are cold."""
 
     def __post_init__(self) -> None:
-        if not (self.max_increase_percent > 0 and 0 < self.level < 1 and 0 < self.tolerance_level < 1):
+        if not (
+            self.max_increase_percent > 0 <= self.max_increase_share < 1
+            and 0 < self.level < 1
+            and 0 < self.tolerance_level < 1
+        ):
             raise ValueError(f"a comparison needs a tolerance above 0 and levels between 0 and 1: {self}")
 
     @property
