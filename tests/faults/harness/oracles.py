@@ -86,7 +86,15 @@ def _changes(path: str, old: Any, new: Any) -> Iterator[str]:
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _changes(f"{path}[{index}]", before, after)
     elif old != new:
-        yield f"{path} is {json.dumps(new)[:200]}, without a fault {json.dumps(old)[:200]}"
+        was, now = _where_they_part(json.dumps(old), json.dumps(new))
+        yield f"{path} is {now}, without a fault {was}"
+
+
+def _where_they_part(old: str, new: str) -> tuple[str, str]:
+    """Of long texts, the places that differ."""
+    same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    start = max(0, same - 40)
+    return old[start : start + 200], new[start : start + 200]
 
 
 class Naming:
@@ -288,8 +296,11 @@ def _pod(world: _World, event: Json, at: datetime) -> None:
     status = made.get("status") or {}
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     _readiness(pod, ready and not meta.get("deletionTimestamp"), at)
-    starts = status.get("phase") == "Running" and not pod.running
-    pod.running = status.get("phase") == "Running"
+    # A pod whose time is over is gone for its node; only its Job's finalizer keeps the object for a moment.
+    ended = bool(meta.get("deletionTimestamp")) and not meta.get("deletionGracePeriodSeconds")
+    running = status.get("phase") == "Running" and not ended
+    starts = running and not pod.running
+    pod.running = running
     if starts and not pod.revision:
         for other in world.pods.values():
             if other.running and other.stage == stage and other.run != owner:

@@ -63,7 +63,8 @@ class Plane:
     """One control plane for many tests; each takes a fresh namespace."""
 
     def __init__(self, *, extra_args: Iterable[str] = ()) -> None:
-        self.server = ApiServer(policy=policy(), extra_args=tuple(extra_args))
+        # The log is read as it grows: it must not be cut off and begun anew at its default of 100 MB.
+        self.server = ApiServer(policy=policy(), extra_args=("--audit-log-maxsize=100000", *extra_args))
         self.users: dict[str, Pair] = {}
         self.audit: AuditLog
 

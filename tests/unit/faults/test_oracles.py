@@ -49,6 +49,13 @@ class Log:
                              "deletionGracePeriodSeconds": grace}}  # fmt: skip
         return self.add(ACTORS, "delete", "pods", name, made)
 
+    def finalizer_off(self, name: str, run: str) -> "Log":
+        labels = {"serin.dev/stage": "train", "serin.dev/job": "bot"}
+        made = {"metadata": {"uid": name, "name": name, "labels": labels, "ownerReferences": [{"uid": run}],
+                             "deletionTimestamp": "x", "deletionGracePeriodSeconds": 0},
+                "status": {"phase": "Running"}}  # fmt: skip
+        return self.add(ACTORS, "patch", "pods", name, made)
+
     def job(self, name: str, condition: str = "") -> "Log":
         labels = {"serin.dev/stage": "train", "serin.dev/job": "bot", "serin.dev/key": "k"}
         conditions = [{"type": condition, "status": "True"}] if condition else []
@@ -110,6 +117,9 @@ def test_what_must_never_be_is_told(log: Log, words: str) -> None:
         ),
         pytest.param(Log().trainer("1").trainer("1", "Failed").trainer("2"), id="one training after the other"),
         pytest.param(Log().trainer("1").gone("pod-1", 120).gone("pod-1", 0).trainer("2"), id="the first is gone"),
+        pytest.param(
+            Log().trainer("1").gone("pod-1", 0).finalizer_off("pod-1", "1").trainer("2"), id="only its finalizer is left"
+        ),
         pytest.param(Log().job("1").job("1", "Failed").job("2"), id="one Job after the other"),
         pytest.param(Log().add(OPERATOR, "patch", "modelservices", "bot", {}, sub="status"), id="a status"),
         pytest.param(Log().add(USER, "patch", "modelservices", "bot", {}), id="the user's own edit"),
