@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--intermediate", type=int, default=96)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=251)
+    parser.add_argument(
+        "--optimizer", choices=("AdamW", "SGD"), default="AdamW", help="SGD keeps no moments: less disk"
+    )
     parser.add_argument("--tied", action="store_true")
     parser.add_argument("--frozen", default="", help="parameters whose name contains this text are not trained")
     options = parser.parse_args(arguments)
@@ -59,7 +62,9 @@ def save(rank: int, port: int, options: argparse.Namespace) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not (options.frozen and options.frozen in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.AdamW(trained), config=settings)
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=getattr(torch.optim, options.optimizer)(trained, lr=1e-3), config=settings
+    )
     tokens = torch.randint(options.vocabulary, (1, 8))
     engine.backward(engine(input_ids=tokens, labels=tokens).loss)
     engine.step()
