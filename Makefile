@@ -59,6 +59,11 @@ bench: venv tools ## the figures of benchmarks/, written to build/bench and prin
 bench-gates: venv ## how often 10,000 simulated gates are wrong, against what they promise
 	@PYTHONPATH=tests:evaluator-image/src $(PY) benchmarks/gate_errors.py
 
+.PHONY: bench-consolidate
+bench-consolidate: ## memory and time of consolidation beside DeepSpeed's converter, to build/bench/consolidate.json (needs 12 GB of memory and of disk)
+	@test -x $(SERIN_CACHE)/venvs/ml/bin/python || (echo "no torch environment: UV_PROJECT_ENVIRONMENT=$(SERIN_CACHE)/venvs/ml uv sync --project images/base --group dev" && false)
+	@$(SERIN_CACHE)/venvs/ml/bin/python benchmarks/consolidate.py
+
 .PHONY: test-images
 test-images: images ## what needs torch, inside the very images that pods get
 	@$(DEVCLUSTER).in_image trainer -- /checkout/tests/images/trainer -q

@@ -254,6 +254,8 @@ REFUSED = [
     refused(J, "spec.method", {"type": "Full", "lora": {}}, "spec.method", "only when type is LoRA"),
     refused(J, "spec.method", {"type": "QLoRA"}, "spec.method.type", '"Full", "LoRA"'),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"dropout": "1"}}, "lora.dropout", "below 1"),
+    refused(J, "spec.checkpoints", {"consolidate": "Best"}, "spec.checkpoints", "needs keepBest of at least 1"),
+    refused(J, "spec.checkpoints", {"keepRecent": 0}, "keepRecent", "greater than or equal to 1"),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"rank": 0}}, "lora.rank", "greater than or equal to 1"),
     refused(J, "spec.method", {"type": "LoRA", "lora": {"targetModules": []}}, "targetModules", "at least 1 items"),
     refused(

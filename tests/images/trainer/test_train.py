@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,29 @@ def test_the_checkpoint_is_complete_and_holds_the_weights_only_as_shards(claims:
         "checkpoint-4",
         "checkpoint-8",
     }
+
+
+def test_the_best_checkpoint_is_kept_and_handed_on_when_the_job_asks_for_it(
+    claims: Any, prepared: dict[str, Any]
+) -> None:
+    # A rate at which eight steps overshoot: the last state is not the best one.
+    config = claims.train_config(
+        prepared,
+        key="4f00b9",
+        output="pvc://artifacts/train-best",
+        hyperparameters__learningRate="3e-1",
+        hyperparameters__saveSteps=1,
+        checkpoints={"keepRecent": 1, "keepBest": 1, "consolidate": "Best"},
+    )
+    result = claims.run(config)
+    folders = {path.name: path for path in claims.path(config["output"]).glob("checkpoint-*")}
+    chosen = claims.path(result["output"]["checkpointUri"])
+    losses = {
+        name: json.loads((path / "complete.json").read_text())["validationLoss"] for name, path in folders.items()
+    }
+    assert set(folders) == {"checkpoint-8", chosen.name}
+    assert losses[chosen.name] == min(losses.values()) == result["output"]["evalLoss"]
+    assert not list(claims.path(config["output"]).glob(".saving/checkpoint-*"))
 
 
 def test_zero_3_learns_what_zero_2_learns(claims: Any, prepared: dict[str, Any], full_run: Any, losses: Losses) -> None:

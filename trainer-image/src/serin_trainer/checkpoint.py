@@ -115,6 +115,15 @@ def best_whole(output: Path) -> tuple[Checkpoint | None, list[str]]:
     return _first_whole(_by_loss(folders(output)))
 
 
+def validation_loss(checkpoint: Checkpoint) -> float | None:
+    """What was measured when it was saved; None when nothing was."""
+    try:
+        loss = _marker(checkpoint.path)["validationLoss"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(loss) if isinstance(loss, (int, float)) else None
+
+
 def remove_unfinished_after(output: Path, step: int) -> None:
     """Removes what lies beyond the resumed step, so that new files never mix with those of a crashed attempt."""
     shutil.rmtree(output / SAVING, ignore_errors=True)
@@ -143,21 +152,15 @@ def _first_whole(candidates: Iterable[Checkpoint]) -> tuple[Checkpoint | None, l
 
 
 def _by_loss(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-    losses = [(loss, checkpoint) for checkpoint in checkpoints if (loss := _loss(checkpoint.path)) is not None]
+    losses = [(loss, checkpoint) for checkpoint in checkpoints if (loss := validation_loss(checkpoint)) is not None]
     return [checkpoint for _, checkpoint in sorted(losses, key=lambda pair: (pair[0], -pair[1].step))]
-
-
-def _loss(folder: Path) -> float | None:
-    try:
-        loss = _marker(folder)["validationLoss"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return float(loss) if isinstance(loss, (int, float)) else None
 
 
 def _marker(folder: Path) -> dict[str, Any]:
     """The marker, if it is the one that was written into this folder."""
     document = json.loads((folder / MARKER).read_bytes())
+    if not isinstance(document, dict):
+        raise ValueError("it is not an object")
     if document.keys() == {"step", "files"}:
         return {**document, "validationLoss": None}  # as the first version wrote it
     if document.pop("digest") != _digest(document) or folder.name != f"checkpoint-{document['step']}":

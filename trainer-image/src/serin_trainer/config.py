@@ -221,6 +221,20 @@ class Distribution(Wish):
     zero_stage: Literal[0, 1, 2, 3]
 
 
+class Checkpoints(Wish):
+    """Which saved states stay, and which of them becomes the model."""
+
+    keep_recent: int = Field(default=2, ge=1)
+    keep_best: int = Field(default=0, ge=0)
+    consolidate: Literal["Newest", "Best"] = "Newest"
+
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> Checkpoints:
+        if self.consolidate == "Best" and not self.keep_best:
+            raise ValueError("consolidate is Best and keepBest is 0: the best would be gone")
+        return self
+
+
 class Lineage(Wish):
     """What is written into the model's manifest as it is given: nothing here changes the weights."""
 
@@ -256,6 +270,7 @@ class TrainConfig(StageConfig):
     method: Method
     hyperparameters: Hyperparameters
     distribution: Distribution
+    checkpoints: Checkpoints = Checkpoints()
 
 
 class ConsolidateConfig(StageConfig):

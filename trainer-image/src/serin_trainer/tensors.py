@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import DataError
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 4 << 20
 
 # safetensors' names of types, their width, and numpy's type of the same bits; bf16 is unknown to numpy.
 _TYPES: dict[str, tuple[int, str]] = {

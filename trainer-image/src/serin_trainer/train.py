@@ -54,9 +54,15 @@ def train(config: TrainConfig) -> Result | None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     _join()
     data = _verified_data(config)
-    sequences = Sequences(data / TRAIN)
+    sequences, validation = Sequences(data / TRAIN), Sequences(data / VALIDATION)
+    if config.checkpoints.keep_best and not validation.lengths:
+        raise ConfigError(
+            "InvalidConfig",
+            "checkpoints.keepBest needs validation rows, and the split left none",
+            "raise data.split.validationPercent, or set keepBest to 0",
+        )
     plan = make_plan(config, sequences.lengths, hardware.precision())
-    trainer = _trainer(plan, sequences, Sequences(data / VALIDATION))
+    trainer = _trainer(plan, sequences, validation)
     resumed = _agree_on_checkpoint(plan)
     watch = _watch(trainer, plan, resumed)
     watch.say(f"ready after {time.monotonic() - started:.0f} s: {describe(plan)}")
@@ -224,7 +230,8 @@ def _agree_on_checkpoint(plan: Plan) -> checkpoint.Checkpoint | None:
 def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> Any:
     from .watch import Watch
 
-    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed.step if resumed else 0)
+    resumed_step = resumed.step if resumed else 0
+    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config.checkpoints)
     trainer.add_callback(watch)
     return watch
 
@@ -232,14 +239,18 @@ def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> A
 def _evaluate(trainer: Any, watch: Any) -> float | None:
     if len(trainer.eval_dataset) == 0:
         return None
-    return watch.finite("validation loss", trainer.evaluate()["eval_loss"])
+    measured = watch.validation_loss(trainer.state.global_step)
+    return measured if measured is not None else watch.finite("validation loss", trainer.evaluate()["eval_loss"])
 
 
 def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_loss: float | None) -> Result:
     config = plan.config
     first, last = watch.losses()
+    chosen = _chosen(plan)
+    if chosen.step != plan.total_steps:
+        eval_loss = checkpoint.validation_loss(chosen)
     output = TrainOutput(
-        checkpoint_uri=f"{config.output}/checkpoint-{plan.total_steps}",
+        checkpoint_uri=f"{config.output}/{chosen.path.name}",
         steps=plan.total_steps,
         train_loss_first=first,
         train_loss_last=last,
@@ -253,5 +264,17 @@ def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_
     )
     again = f", resumed from step {resumed.step}" if resumed else ""
     rate = f"{output.tokens_per_second:.0f} tokens/s in {plan.precision}"
-    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {rate}{again}"
+    best = f", the best is of step {chosen.step}" if config.checkpoints.consolidate == "Best" else ""
+    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {rate}{again}{best}"
     return succeeded("Train", config.key, message, output)
+
+
+def _chosen(plan: Plan) -> checkpoint.Checkpoint:
+    """The checkpoint that becomes the model: the last step's, or the one with the lowest validation loss."""
+    last = checkpoint.Checkpoint(plan.total_steps, plan.output / f"checkpoint-{plan.total_steps}")
+    if plan.config.checkpoints.consolidate != "Best":
+        return last
+    best, notices = checkpoint.best_whole(plan.output)
+    for notice in notices:
+        print(notice, flush=True)
+    return best or last

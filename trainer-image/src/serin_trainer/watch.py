@@ -18,6 +18,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from . import checkpoint
+from .config import Checkpoints
 from .errors import DataError
 from .metrics import TrainMetrics
 
@@ -29,8 +30,17 @@ LOST_STEPS = 5
 
 
 class Watch(TrainerCallback):
-    def __init__(self, output: Path, total_steps: int, tokens_until: Callable[[int], int], resumed_step: int) -> None:
+    def __init__(
+        self,
+        output: Path,
+        total_steps: int,
+        tokens_until: Callable[[int], int],
+        resumed_step: int,
+        checkpoints: Checkpoints,
+    ) -> None:
         self._output = output
+        self._checkpoints = checkpoints
+        self._validated: tuple[int, float] | None = None
         self._total = total_steps
         self._tokens_until = tokens_until
         self._first_step = resumed_step
@@ -92,7 +102,20 @@ class Watch(TrainerCallback):
         if state.global_step >= self._total:
             self.interrupted = False
             control.should_save = True
+        if self._checkpoints.keep_best and (control.should_save or state.global_step % args.save_steps == 0):
+            # Which checkpoint is the best, only a validation loss measured beside it can say.
+            control.should_evaluate = not self.interrupted
         return control
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if metrics and "eval_loss" in metrics:
+            self._validated = (state.global_step, self.finite("validation loss", metrics["eval_loss"]))
+
+    def validation_loss(self, step: int) -> float | None:
+        """The one measured at that very step, if it was."""
+        return self._validated[1] if self._validated and self._validated[0] == step else None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
@@ -105,7 +128,7 @@ class Watch(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called on every process after all files of a checkpoint are written by it."""
-        folder = self._output / f"checkpoint-{state.global_step}"
+        folder = checkpoint.saving(self._output, state.global_step)
         dist.barrier()
         names: list[Any] = [checkpoint.file_names(folder) if self.leads else None]
         dist.broadcast_object_list(names, src=0)
@@ -113,8 +136,9 @@ class Watch(TrainerCallback):
         shares: list[Any] | None = [None] * dist.get_world_size() if self.leads else None
         dist.gather_object(share, shares, dst=0)
         if self.leads and shares is not None:
-            checkpoint.complete(folder, state.global_step, [file for part in shares for file in part])
-            checkpoint.rotate(self._output)
+            files = [file for part in shares for file in part]
+            checkpoint.publish(self._output, state.global_step, files, self.validation_loss(state.global_step))
+            checkpoint.rotate(self._output, self._checkpoints.keep_recent, self._checkpoints.keep_best)
         dist.barrier()
 
     def _note_loss(self, loss: float) -> None:

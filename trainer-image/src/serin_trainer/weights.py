@@ -25,6 +25,7 @@ from .tensors import Array, Part, Stored, Tensor, converted, finite, itemsize, k
 SHARD_BYTES = 4_000_000_000
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_HEADER = 100_000_000
+WRITEBACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def write_model(output: Path, wanted: Iterable[Wanted], tensors: Mapping[str, Te
     index: dict[str, str] = {}
     for number, shard in enumerate(files, 1):
         name = SINGLE if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        written.append(write_file(output / name, shard, tensors))
+        written.append(_write(output / name, shard, tensors))
         index |= {tensor.name: name for tensor in shard}
+    # The disk worked on the first file while the last one was made; only now it is waited for.
+    for entry in written:
+        _publish(output / entry.path)
     if len(files) > 1:
         total = sum(tensor.size for shard in files for tensor in shard)
         document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
@@ -81,19 +85,34 @@ def write_model(output: Path, wanted: Iterable[Wanted], tensors: Mapping[str, Te
 
 
 def write_file(path: Path, wanted: list[Wanted], tensors: Mapping[str, Tensor]) -> FileEntry:
+    entry = _write(path, wanted, tensors)
+    _publish(path)
+    return entry
+
+
+def _write(path: Path, wanted: list[Wanted], tensors: Mapping[str, Tensor]) -> FileEntry:
     # Wide types first: each number then lies at a multiple of its own width.
     ordered = sorted(wanted, key=lambda tensor: (-itemsize(tensor.dtype), tensor.name))
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb", buffering=0) as stream, _Hashed(stream) as target:
+    with _hidden(path).open("wb", buffering=0) as stream, _Hashed(stream) as target:
         target.write(_header(ordered))
         for tensor in ordered:
             for piece in _checked(tensor, tensors[tensor.name]):
                 target.write(piece)
+        return FileEntry(path.name, target.size, target.hexdigest())
+
+
+def _publish(path: Path) -> None:
+    """The file under its name, once it is on disk."""
+    hidden = _hidden(path)
+    with hidden.open("rb") as stream:
         os.fsync(stream.fileno())
-    temporary.chmod(0o644)
-    temporary.replace(path)
+    hidden.chmod(0o644)
+    hidden.replace(path)
     sync_directory(path.parent)
-    return FileEntry(path.name, target.size, target.hexdigest())
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _checked(wanted: Wanted, tensor: Tensor) -> Iterator[Array]:
@@ -138,6 +157,9 @@ class _Hashed:
         at = 0
         while at < len(view):
             at += self._stream.write(view[at:])
+        if len(view) >= WRITEBACK_BYTES:
+            # Of pages that are not on disk yet this asks for nothing but that they be written, without waiting.
+            os.posix_fadvise(self._stream.fileno(), self.size, len(view), os.POSIX_FADV_DONTNEED)
         self.size += len(view)
         pending.result()
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from serin_operator.api.v1alpha1 import (
+    Checkpoints,
     Cleaning,
     ComparedTo,
     ComparisonMethod,
@@ -114,6 +115,7 @@ class TrainConfig(_Config):
     method: Method
     hyperparameters: dict[str, Any]
     distribution: TrainDistribution
+    checkpoints: Checkpoints
 
 
 class ModelLineage(_Contract):

@@ -376,6 +376,31 @@ class Distribution(ApiModel):
     max_restarts: Annotated[int, Field(ge=0, le=100)] = 2
 
 
+class Consolidated(StrEnum):
+    """Which checkpoint becomes the model: that of the last step, or the one with the lowest validation loss."""
+
+    NEWEST = "Newest"
+    BEST = "Best"
+
+
+class Checkpoints(ApiModel):
+    """Which saved states stay: the newest, and those with the lowest validation loss. The others are deleted.
+
+    With `keepBest`, the validation loss is measured at each save.
+    """
+
+    model_config = rules(
+        rule(
+            "!has(self.consolidate) || self.consolidate != 'Best' || (has(self.keepBest) && self.keepBest > 0)",
+            "consolidate: Best needs keepBest of at least 1: otherwise the best would be gone",
+        )
+    )
+
+    keep_recent: Annotated[int, Field(ge=1, le=100)] = 2
+    keep_best: Annotated[int, Field(ge=0, le=100)] = 0
+    consolidate: Consolidated = Consolidated.NEWEST
+
+
 class Artifacts(ApiModel):
     """Where data, checkpoints, models and reports are written."""
 
@@ -403,6 +428,7 @@ class FineTuneJobSpec(ApiModel):
     method: Method = Method()
     hyperparameters: Hyperparameters = Hyperparameters()
     distribution: Distribution = Distribution()
+    checkpoints: Checkpoints = Checkpoints()
     artifacts: Artifacts
     gates: Annotated[list[LocalRef], list_map("name", 16)] = []
     rollout: Rollout | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.v1alpha1 import FineTuneJobSpec
+from serin_operator.api.v1alpha1 import Consolidated, FineTuneJobSpec
 
 KEY_LENGTH = 16
 
@@ -42,9 +42,11 @@ def data_key(spec: FineTuneJobSpec) -> str:
 def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -> str:
     """What decides the weights: model and data by digest, method, hyperparameters and distribution.
 
-    Resources and restarts are left out: more memory for a pod does not make another model.
+    Resources and restarts are left out: more memory for a pod does not make another model. Which checkpoints are kept
+    counts only where the best of them becomes the model.
     """
     distribution = spec.distribution
+    best = [spec.checkpoints.manifest()] if spec.checkpoints.consolidate is Consolidated.BEST else []
     return key_of(
         "train",
         base_model_digest,
@@ -53,6 +55,7 @@ def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -
         spec.hyperparameters.manifest(),
         [distribution.nodes, distribution.processes_per_node, distribution.deepspeed.manifest()],
         spec.artifacts.manifest(),
+        *best,
     )
 
 

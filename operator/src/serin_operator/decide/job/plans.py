@@ -139,6 +139,7 @@ def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:
                 processes_per_node=spec.distribution.processes_per_node,
                 zero_stage=spec.distribution.deepspeed.zero_stage,
             ),
+            checkpoints=spec.checkpoints,
         )
         return StageJob(
             owner=s.job,
