@@ -187,6 +187,18 @@ def test_a_new_learning_rate_trains_again_and_prepares_nothing() -> None:
     assert len(world.revisions) == 2
 
 
+def test_which_checkpoints_are_kept_trains_nothing_again_unless_the_best_becomes_the_model() -> None:
+    world = play(World())
+    world.spec = {"checkpoints": {"keepRecent": 5, "keepBest": 1}}
+    world.generation = 2
+    play(world)
+    assert stages_created(world) == STAGES
+    world.spec = {"checkpoints": {"keepRecent": 5, "keepBest": 1, "consolidate": "Best"}}
+    world.generation = 3
+    play(world)
+    assert stages_created(world)[len(STAGES) :][0] == "train"
+
+
 def test_an_edit_while_training_ends_the_old_attempt_before_the_new_one_starts() -> None:
     world = World()
     look(world)
