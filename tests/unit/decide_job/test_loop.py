@@ -1,9 +1,10 @@
 """The whole walk of a FineTuneJob in a miniature world: the real decisions, fake pods."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from serin_operator.api.v1alpha1 import EvalGate, StageName
@@ -56,6 +57,23 @@ def test_a_good_model_walks_every_stage_once_and_waits_for_its_service() -> None
     assert world.status["gate"]["verdict"] == "Passed"
     assert world.revisions[REVISION]["status"]["gate"]["verdict"] == "Passed"
     assert condition(world, "GatePassed")["status"] == "True"
+
+
+def test_what_trained_is_in_the_lineage_also_when_nobody_looked_while_it_ran() -> None:
+    """The look that finds the training done starts the consolidation: the journal does not have the image yet."""
+    world = World()
+    started: list[Mapping[str, Any]] = []
+    for _ in range(8):
+        decision = decide_job(world.snapshot())
+        started += [action.manifest for action in decision.actions if isinstance(action, Create)]
+        world.act(decision)
+        for run in world.running():
+            world.runs[run.name] = replace(run, image=f"sha256:{run.stage.value}")
+            world.finish(world.runs[run.name])
+    configs = [json.loads(part["data"]["config.json"]) for part in started if part["kind"] == "ConfigMap"]
+    lineage = next(config["lineage"] for config in configs if config["stage"] == "Consolidate")
+    assert lineage["images"]["Train"] == "sha256:Train"
+    assert lineage["images"]["Prepare"] == "sha256:Prepare"
 
 
 def test_all_conditions_are_there_from_the_first_visit() -> None:

@@ -1,5 +1,6 @@
 """The bake: after the last step the new stable is still watched, and the one before it is kept ready to take over."""
 
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -127,6 +128,18 @@ def test_the_digest_is_rejected_before_the_stable_changes_and_that_before_the_ro
     play(world, 6)
     order = [f"status ModelRevision {name}", "status ModelService bot", "apply HTTPRoute bot"]
     assert [write for write in world.writes if write in order][:3] == order
+
+
+def test_a_rollback_that_was_cut_off_anywhere_is_told_in_the_same_words() -> None:
+    world, before, name = baking()
+    play(world, 12)
+    turns_bad(world, name)
+    told = set()
+    for number, other in enumerate(deaths(deepcopy(world), 6)):
+        play(other, 30)
+        assert other.weights == {before: 100}, number
+        told.add(other.condition("Baked")["message"])
+    assert told == {f"{name} was rejected while it was watched; {before} is the stable again"}
 
 
 def test_a_server_that_ends_by_itself_in_the_bake_brings_the_previous_revision_back() -> None:

@@ -110,7 +110,8 @@ def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | N
     if training is None:
         return None
     checkpoint = TrainOutput.model_validate(training.entry.output).checkpoint_uri
-    merged = _take(s, o, consolidate_plan(s, prepared, checkpoint))
+    entries = [found.entry for found in o.steps]
+    merged = _take(s, o, consolidate_plan(s, prepared, checkpoint, entries))
     if merged is None:
         return None
     model = ConsolidateOutput.model_validate(merged.entry.output)

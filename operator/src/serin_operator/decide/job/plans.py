@@ -1,6 +1,6 @@
 """What each stage of a job should run: its key, its config for the pod, its image and its volumes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from serin_operator.api.v1alpha1 import (
     Packing,
     RowEnding,
     StageName,
+    StageStatus,
 )
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan
@@ -159,7 +160,10 @@ def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:
     return Plan(StageName.TRAIN, key, wish)
 
 
-def consolidate_plan(s: JobSnapshot, prepared: PrepareOutput, checkpoint_uri: str) -> Plan:
+def consolidate_plan(
+    s: JobSnapshot, prepared: PrepareOutput, checkpoint_uri: str, before: Iterable[StageStatus]
+) -> Plan:
+    """`before` are the stages before it as this look sees them: what the journal holds is a look old."""
     spec = s.job.spec
     trained = train_key(spec, prepared.base_model_digest, prepared.data_digest)
     key = model_key(trained)
@@ -172,7 +176,7 @@ def consolidate_plan(s: JobSnapshot, prepared: PrepareOutput, checkpoint_uri: st
             data_digest=prepared.data_digest,
             train_key=trained,
             hyperparameters=spec.hyperparameters.manifest(),
-            images=_images(s),
+            images=_images(s, before),
         ),
     )
     return _plan(s, StageName.CONSOLIDATE, key, config.dump(), (spec.base_model.uri,))
@@ -247,9 +251,9 @@ def _common(s: JobSnapshot, stage: StageName, key: str) -> dict[str, Any]:
     return {"stage": stage.value, "key": key, "job": job, "output": output}
 
 
-def _images(s: JobSnapshot) -> dict[str, str]:
+def _images(s: JobSnapshot, before: Iterable[StageStatus]) -> dict[str, str]:
     """What ran so far, by digest as its kubelet reported it, and what consolidates, by its configured name."""
-    ran = {stage.name.value: stage.image for stage in s.job.status.stages if stage.image}
+    ran = {stage.name.value: stage.image for stage in before if stage.image}
     return ran | {StageName.CONSOLIDATE.value: s.configured.trainer_image}
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from serin_operator.api.v1alpha1 import Condition, ModelServiceStatus, RolloutRecord
 from serin_operator.decide import conditions, refusals
 from serin_operator.decide.conditions import Finding
-from serin_operator.decide.service import facts, revisions, slos
+from serin_operator.decide.service import facts, revisions, slos, words
 from serin_operator.decide.service.canary import Plan
 from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
 
@@ -203,7 +203,8 @@ def baked(s: ServiceSnapshot, plan: Plan) -> Finding:
     if plan.stable == s.stable and s.bake is None and before is not None:
         return _kept(before)
     if plan.stable is not None and s.bake is not None:
-        return conditions.unknown("Baked", "RolledBack", plan.sentence)
+        # Made of what is, and not of how this look came to it: after a crash another rule ends the rollback.
+        return conditions.unknown("Baked", "RolledBack", words.bake_rolled_back(s, plan.stable.revision))
     return conditions.unknown("Baked", "NoBake", "no new stable is being watched")
 
 

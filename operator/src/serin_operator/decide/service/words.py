@@ -242,6 +242,10 @@ def rollback_goes_on(s: ServiceSnapshot, message: str) -> str:
     return f"{trial.revision} was rejected: {message}; {trial.refuge} is the stable again"
 
 
+def bake_rolled_back(s: ServiceSnapshot, refuge: str) -> str:
+    return f"{facts.trial(s).revision} was rejected while it was watched; {refuge} is the stable again"
+
+
 def promoted(s: ServiceSnapshot) -> str:
     candidate = facts.the_candidate(s)
     before = s.stable.revision if s.stable is not None else ""
