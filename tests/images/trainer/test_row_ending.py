@@ -16,7 +16,10 @@ def answers(claims: Any) -> dict[str, list[int]]:
             key=f"3e000{number}",
             output=f"pvc://artifacts/prepare-{ending}",
             data__rowEnding=ending,
-            data__split={"trainPercent": 100, "validationPercent": 0, "testPercent": 0, "seed": 7},
+            data__lossOn="AllTokens" if ending == "Newline" else "Completions",
+            data__split__trainPercent=100,
+            data__split__validationPercent=0,
+            data__split__testPercent=0,
         )
         config = claims.train_config(
             prepared,
