@@ -119,7 +119,7 @@ class Sweep:
         clean = self.clean(flow)
 
         def run() -> Outcome:
-            told = self._teller.tell(flow, plan)
+            told = self._teller.tell(flow, plan, clean=clean.result)
             return judged(point, clean.result(), told)
 
         return self._pool.submit(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from faults.harness.world import TooLate, World
 Json = dict[str, Any]
 Plan = Callable[[World], object]
 QUIET = 1.2  # seconds without a write before the end is looked at
+CLEAN_QUIET = 3.0  # the same for a story that others are compared with: its end must be one that lasts
+SETTLING = 20.0  # seconds that a story with a fault may take to end as the clean one did
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,17 @@ class Teller:
     seed: int = 0
     patience: float = 60.0
 
-    def tell(self, flow: Flow, plan: Plan = lambda world: None, patience: float | None = None) -> Told:
+    def tell(
+        self,
+        flow: Flow,
+        plan: Plan = lambda world: None,
+        patience: float | None = None,
+        clean: Callable[[], Told] | None = None,
+    ) -> Told:
         """The whole story with the faults that `plan` puts on; it ends when nothing is written any more.
 
+        A story with a clean one beside it is given some time to end alike: who only looks again every few seconds is
+        not at rest because nothing is written for one.
         What `plan` returns, if anything, is called once the story is over, to take lasting faults off again.
         """
         with World(self.plane, self.actors, self.seed, patience or self.patience, **flow.settings) as world:
@@ -69,7 +80,10 @@ class Teller:
                 finished_at = world.proxy.now
                 if callable(take_off):
                     take_off()
-                world.until(lambda: world.proxy.quiet_for() > QUIET, "the operator comes to rest", 20)
+                quiet = QUIET if clean is not None else CLEAN_QUIET
+                world.until(lambda: world.proxy.quiet_for() > quiet, "the operator comes to rest", 20)
+                if clean is not None:
+                    self._settle(world, clean())
                 world.until(lambda: flow.final(world), "the end of the story lasts", 5)
             except TooLate as late:
                 violations.append(f"stuck: {late}")
@@ -86,4 +100,10 @@ class Teller:
                 world.began_at,
                 finished_at,
                 world.timeline(),
+            )
+
+    def _settle(self, world: World, clean: Told) -> None:
+        with suppress(TooLate):  # the oracle then says what is different
+            world.until(
+                lambda: not differences(clean.end, end_state(world.api, world.namespace)), "the clean end", SETTLING
             )
