@@ -68,7 +68,7 @@ class Outage:
         pytest.param(Outage(403, lists=True), id="watches-and-lists-get-403", marks=pytest.mark.whole_sweep),
         pytest.param(Outage(401, everything=True), id="everything-gets-401", marks=pytest.mark.whole_sweep),
         pytest.param(Outage(403, everything=True), id="everything-gets-403", marks=pytest.mark.whole_sweep),
-        pytest.param(Outage(503, everything=True), id="everything-gets-503"),
+        pytest.param(Outage(503, everything=True), id="everything-gets-503", marks=pytest.mark.whole_sweep),
     ],
 )
 def test_a_spell_of_refusals_loses_nothing(
