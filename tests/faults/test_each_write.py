@@ -44,7 +44,7 @@ class Fault:
 
 SOME = "create-to-promoted spec-edit-mid-run promotion rollback-in-step"
 FAULTS = (
-    Fault("R2 SIGKILL before and after each write", every("before", "after"), part=2),
+    Fault("R2 SIGKILL before and after each write", every("before", "after"), part=1),
     Fault("R3 a write happens and the operator is not told", in_turn("cut", "timeout"), part=1, flows=SOME),
     Fault("R6 the operator starts into an older view", in_turn("older"), part=1, flows=SOME),
 )
