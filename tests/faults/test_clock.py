@@ -18,7 +18,6 @@ import pytest
 from faults.harness import report
 from faults.harness.actors import Actors, Ending, failed
 from faults.harness.flows import GOOD, B, claims, job, rollout, weights, with_stable
-from faults.harness.options import Options
 from faults.harness.plane import Plane
 from faults.harness.world import TooLate, World, passed_revision
 from serin_operator.api.kinds import FINE_TUNE_JOB, MODEL_SERVICE
@@ -169,13 +168,12 @@ def test_a_retry_comes_when_it_was_promised(patient: World, tmp_path: Path, jump
     assert not wrong, patient.timeline()
 
 
+@pytest.mark.whole_sweep
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_by_its_own_clock_a_retry_would_come_at_once_or_an_hour_late(
-    patient: World, tmp_path: Path, jump: float, options: Options
+    patient: World, tmp_path: Path, jump: float
 ) -> None:
-    """What the test above sees when the operator asks its machine for the time."""
-    if not options.full:
-        pytest.skip("only in the whole sweep: it tests the test")
+    """What the test above sees when the operator asks its machine for the time: it tests the test."""
     wall = Wall(tmp_path)
     with operator_by(patient, wall, naive=True):
         took = waited(patient, wall, jump)

@@ -28,7 +28,6 @@ from faults.harness.flows import (
     weights,
     with_stable,
 )
-from faults.harness.options import Options
 from faults.harness.plane import Plane
 from faults.harness.world import TooLate, World, passed_revision
 from serin_operator.api.kinds import (
@@ -246,10 +245,9 @@ def ours(w: World, kind: Kind) -> list[str]:
     return w.names(kind, f"{names.MANAGED_BY}={names.MANAGER}")
 
 
-def test_crds_that_are_deleted_before_the_operator_take_everything_with_them(options: Options) -> None:
+@pytest.mark.whole_sweep  # it needs a plane of its own
+def test_crds_that_are_deleted_before_the_operator_take_everything_with_them() -> None:
     """`helm uninstall` without `crds.keep`, in the middle of a rollout: nothing hangs, and the operator ends with 0."""
-    if not options.full:
-        pytest.skip("needs a plane of its own: only in the whole sweep")
     with Plane() as own, Actors(own) as actors, World(own, actors) as w:
         in_canary(w)
         began = time.monotonic()

@@ -118,8 +118,13 @@ def of_signed_ranks(differences: Array) -> Array:
     if low == high:
         return np.full(len(PROBABILITIES), low)
     middle = _rising(lambda shift: -signed_ranks_z(differences, shift)[0], 0.0, low, high)
-    at_least = lambda shift: signed_ranks_p(differences, shift)  # noqa: E731
-    at_most = lambda shift: -signed_ranks_p(-differences, -shift)  # noqa: E731
+
+    def at_least(shift: float) -> float:
+        return signed_ranks_p(differences, shift)
+
+    def at_most(shift: float) -> float:
+        return -signed_ranks_p(-differences, -shift)
+
     bounds = [
         middle
         if place == _MIDDLE

@@ -212,7 +212,10 @@ def _moments(
 ) -> tuple[Array, Array]:
     """The statistic and its standard error under each row of counts."""
     n = counts.shape[-1]
-    weigh = lambda part: part @ counts.T  # noqa: E731
+
+    def weigh(part: Array) -> Array:
+        return part @ counts.T
+
     value: Array = np.zeros(())
     slopes: list[Array] = []
     for place, (ratio, transform) in enumerate(zip(ratios, transforms, strict=True)):
