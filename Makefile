@@ -36,7 +36,7 @@ check: venv ## format, lint, types, import contracts and unit tests: under a min
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
 	@$(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports
-	@$(PY) -m pytest -q tests/unit
+	@$(PY) -m pytest -q -n 2 --dist worksteal tests/unit
 
 .PHONY: format
 format: venv ## rewrite the code in the project's format

@@ -164,6 +164,7 @@ FULL: dict[str, Json] = {
                 "resources": _RESOURCES,
                 "maxRestarts": 0,
             },
+            "checkpoints": {"keepRecent": 2, "keepBest": 1, "consolidate": "Best"},
             "artifacts": {"uri": "pvc://artifacts/team-a/"},
             "gates": [{"name": "support-quality"}, {"name": "safety"}],
             "rollout": {"modelServiceRef": {"name": "support-bot"}},
