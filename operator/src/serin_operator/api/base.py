@@ -1,6 +1,6 @@
 """Building blocks of the API models: camelCase names, list types and CEL rules that reach the CRD schema.
 
-Not here: the objects themselves (`v1alpha1.py`) and the translation into a CRD (`crd.py`).
+Not here: the objects themselves (`v1alpha1/`) and the translation into a CRD (`crd.py`).
 """
 
 from collections.abc import Iterable

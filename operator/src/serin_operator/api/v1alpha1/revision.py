@@ -1,0 +1,84 @@
+"""ModelRevision: one candidate, its lineage and its fate. Written by the operator only."""
+
+from datetime import datetime
+
+from serin_operator.api.base import ApiModel, MadeUri, ModelUri, Name, Word, rule, rules
+from serin_operator.api.v1alpha1.shared import LocalRef, ObjectMeta, Text
+from serin_operator.api.v1alpha1.verdicts import Verdict
+
+
+class JobRef(ApiModel):
+    """The job that made a revision; it may be gone."""
+
+    name: Name
+    uid: Word
+
+
+class ModelArtifact(ApiModel):
+    """Where the model lies and what it is: the digest of its manifest."""
+
+    uri: MadeUri
+    digest: Word
+
+
+class Lineage(ApiModel):
+    """What went into the model."""
+
+    base_model_uri: ModelUri
+    base_model_digest: Word
+    data_digest: Word
+    prepare_key: Word
+    train_key: Word
+    model_key: Word
+
+
+class ModelRevisionSpec(ApiModel):
+    """One candidate, immutable; it outlives its job."""
+
+    model_config = rules(rule("self == oldSelf", "a ModelRevision is a record and cannot be changed"))
+
+    model_service_ref: LocalRef
+    job_ref: JobRef
+    artifact: ModelArtifact
+    lineage: Lineage
+
+
+class GateRecord(ApiModel):
+    """How the gates judged this revision."""
+
+    verdict: Verdict
+    message: Text
+    judged_at: datetime
+
+
+class Rejection(ApiModel):
+    """Why this digest may not serve. It stays until the digest changes."""
+
+    reason: str
+    message: Text
+    at: datetime
+    step: int
+    weight_percent: int
+    breach_observed_at: datetime | None = None
+    weight_zero_at: datetime | None = None
+
+
+class RolloutRecord(ApiModel):
+    """What became of this revision under traffic. Written before the weight moves."""
+
+    promoted_at: datetime | None = None
+    rejection: Rejection | None = None
+    superseded_at: datetime | None = None
+
+
+class ModelRevisionStatus(ApiModel):
+    gate: GateRecord | None = None
+    rollout: RolloutRecord | None = None
+
+
+class ModelRevision(ApiModel):
+    """The record of one candidate model."""
+
+    metadata: ObjectMeta
+    spec: ModelRevisionSpec
+    status: ModelRevisionStatus = ModelRevisionStatus()

@@ -1,0 +1,44 @@
+"""How a gate's judgement is told, on a FineTuneJob and on its ModelRevision."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from serin_operator.api.base import ApiModel
+from serin_operator.api.v1alpha1.shared import Text
+
+
+class Verdict(StrEnum):
+    """Passed; Failed; Inconclusive (within noise, or too few samples); Error (could not measure)."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    ERROR = "Error"
+
+
+class RequirementVerdict(ApiModel):
+    """One requirement, judged, with the sentence that says why.
+
+    `pValue` is how often chance alone would speak this strongly for the verdict, corrected for the number of
+    requirements; `neededExamples` is how many examples would settle an Inconclusive, should the value stay.
+    """
+
+    name: str
+    source: str
+    verdict: Verdict
+    message: Text
+    p_value: str | None = None
+    examples: int | None = None
+    needed_examples: int | None = None
+
+
+class GateStatus(ApiModel):
+    """The verdict over all gates and policies, and what was judged."""
+
+    verdict: Verdict
+    key: str
+    message: Text
+    warning: bool | None = None
+    requirements: Annotated[list[RequirementVerdict], Field(max_length=256)] = []
