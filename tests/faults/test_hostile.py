@@ -19,8 +19,8 @@ from faults.harness.world import World, passed_revision
 from faults.prometheus import slow, value
 from serin_operator.api.kinds import FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
 from serin_operator.api.v1alpha1 import StageName
+from serin_operator.decide.service.facts import SLOWEST_LOOK
 from serin_operator.manifests import names
-from serin_operator.observe.prometheus import TIMEOUT_SECONDS
 from support.objects import MINIMAL, changed
 
 Json = dict[str, Any]
@@ -274,7 +274,7 @@ def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World) -> None:
     print(f"\nR22: a neighbour waits {before[len(before) // 2]:.2f} s (p50), {before[-1]:.2f} s (worst) before,"
           f" {median:.2f} s (p50), {worst:.2f} s (worst) beside {HOSTILE_SERVICES} hostile services")  # fmt: skip
     # Nobody waits for somebody else's query; that hundreds of them begin at once costs a moment of the processor.
-    slower = median > 2 * before[len(before) // 2] + 0.2 or worst > TIMEOUT_SECONDS
+    slower = median > 2 * before[len(before) // 2] + 0.2 or worst > SLOWEST_LOOK
     report.record("R22: neighbours of services whose queries hang", NEIGHBOURS, int(slower), worst)
     assert not slower, f"{before} against {during}"
 

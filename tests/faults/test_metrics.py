@@ -27,7 +27,7 @@ from serin_operator.api.kinds import MODEL_SERVICE
 
 Json = dict[str, Any]
 TIMEOUT, POLL = 8, 1  # seconds without a value until a candidate is withdrawn, and between two looks
-SLOWEST_LOOK = 5  # a look that waits for an answer until it is given up
+GIVEN_IN_ANY_CASE = 1  # seconds that a look waits for an answer when it is time to act
 ROOM = 5  # for a machine on which other tests run
 FORMS: dict[str, Answer | None] = {**BAD_FORMS, "a refused connection": None}
 RESTART = 5.0  # seconds after the operator runs again
@@ -96,7 +96,7 @@ def test_blindness_is_acted_on_in_time_in_every_bad_form_and_nothing_goes_on(
         told = dict(zip(forms, pool.map(lambda form: blind(plane, actors, form), forms), strict=True))
     wrong = [text for _, texts in told.values() for text in texts]
     for form, (took, _) in told.items():
-        slow = 2 * SLOWEST_LOOK if form == "30 s late" else 0  # the look before, and the one that decides
+        slow = GIVEN_IN_ANY_CASE if form == "30 s late" else 0
         if took > TIMEOUT + POLL + slow + ROOM:
             wrong.append(f"{form}: withdrawn after {took:.1f} s")
     worst = max(took for took, _ in told.values())

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from serin_operator.decide.service import facts
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from support.service_world import Model, Until, World, play, stable_is, with_stable
 
@@ -194,3 +195,36 @@ def test_a_breach_beside_a_missing_value_still_rolls_back() -> None:
     play(world, INTERVAL + 1)
     assert world.rollout(name)["rejection"]["reason"] == "SloBreached"
     assert world.weights == {stable: 100}
+
+
+# --- a source that is slow -----------------------------------------------------------------------------------------
+
+
+def patience_while_blind(action: str) -> list[tuple[int, int]]:
+    """(seconds blind so far, seconds that the next answer is waited for) of looks that all fail, until past the timeout."""
+    world, _, _ = under_traffic(action)
+    everything_is(world, ReadingKind.OUTAGE)
+    told: list[tuple[int, int]] = []
+    for _ in range(3 * TIMEOUT // INTERVAL):
+        snapshot = world.snapshot()
+        if snapshot.candidate is None or snapshot.candidate.withdrawn_at is not None:
+            break
+        told.append((snapshot.candidate.blind_seconds, facts.patience(snapshot)))
+        world.look()
+        for _ in range(INTERVAL):
+            world.tick()
+    return told
+
+
+@pytest.mark.parametrize("action", ["Hold", "Withdraw"])
+def test_an_answer_is_waited_for_no_longer_than_until_blindness_is_acted_on(action: str) -> None:
+    told = [(blind, patience) for blind, patience in patience_while_blind(action) if blind < TIMEOUT]
+    assert told[0][1] == facts.SLOWEST_LOOK
+    assert told[-1][1] == facts.LEAST_PATIENCE
+    assert all(patience <= max(TIMEOUT - blind - INTERVAL, facts.LEAST_PATIENCE) for blind, patience in told[1:])
+
+
+def test_a_source_that_comes_back_slowly_after_a_long_outage_has_all_its_time() -> None:
+    after = [patience for blind, patience in patience_while_blind("Hold") if blind >= TIMEOUT]
+    assert after
+    assert set(after) == {facts.SLOWEST_LOOK}

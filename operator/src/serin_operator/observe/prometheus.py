@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
+from serin_operator.decide.service.facts import SLOWEST_LOOK
 from serin_operator.decide.service.slos import unknown_source
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.http import httpx
 from serin_operator.observe.fields import Json, part, parts
 from serin_operator.settings import MetricSource
 
-TIMEOUT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 256 * 1024  # one number needs a few hundred
 MAX_SAMPLE_AGE_SECONDS: Final = 60.0  # some sources evaluate up to 30 s back on purpose
 
@@ -34,7 +34,7 @@ class MetricSources:
 
     def __init__(self, sources: Iterable[MetricSource], client: httpx.AsyncClient | None = None) -> None:
         self._urls = {source.name: f"{source.url.rstrip('/')}/api/v1/query" for source in sources}
-        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+        self._client = client or httpx.AsyncClient(timeout=SLOWEST_LOOK, follow_redirects=False, trust_env=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,26 +43,26 @@ class MetricSources:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def query(self, source: str, promql: str) -> Reading:
-        """The value of `promql` now."""
+    async def query(self, source: str, promql: str, patience: float = SLOWEST_LOOK) -> Reading:
+        """The value of `promql` now; `patience` is in seconds, after which the source counts as away."""
         url = self._urls.get(source)
         if url is None:
             return Reading(ReadingKind.UNKNOWN_SOURCE, text=unknown_source(source, self.names))
         try:
-            answer = await self._post(url, promql)
+            answer = await self._post(url, promql, patience)
         except (httpx.TimeoutException, TimeoutError):
-            return _outage(source, f"did not answer within {TIMEOUT_SECONDS:g} s")
+            return _outage(source, f"did not answer within {patience:g} s")
         except httpx.HTTPError as error:
             return _outage(source, f"cannot be reached ({type(error).__name__}: {error})")
         except _TooLong:
             return _unusable(f"metric source {source} answered with more than {MAX_ANSWER_BYTES} bytes")
         return _reading(source, answer)
 
-    async def _post(self, url: str, promql: str) -> "_Answer":
-        form = {"query": promql, "timeout": f"{TIMEOUT_SECONDS:g}s"}
+    async def _post(self, url: str, promql: str, patience: float) -> "_Answer":
+        form = {"query": promql, "timeout": f"{patience:g}s"}
         async with (
-            asyncio.timeout(TIMEOUT_SECONDS),  # of all of it: httpx counts each read anew, so a trickle would never end
-            self._client.stream("POST", url, data=form, timeout=TIMEOUT_SECONDS, follow_redirects=False) as answer,
+            asyncio.timeout(patience),  # of all of it: httpx counts each read anew, so a trickle would never end
+            self._client.stream("POST", url, data=form, timeout=patience, follow_redirects=False) as answer,
         ):
             body = b""
             async for chunk in answer.aiter_bytes():

@@ -61,7 +61,8 @@ async def observe_service(
         return None
     snapshot = snapshot_of(await _read(cluster, service), settings, sources.names, now)
     asked = questions(snapshot)
-    answers = await asyncio.gather(*(_answer(sources, question) for question in asked))
+    patience = facts.patience(snapshot) if asked else 0
+    answers = await asyncio.gather(*(_answer(sources, question, patience) for question in asked))
     return with_answers(snapshot, dict(zip(asked, answers, strict=True)))
 
 
@@ -196,10 +197,10 @@ def questions(s: ServiceSnapshot) -> list[Question]:
     return [*asked, Question("", slos.DEFAULT_SOURCE, requests)]
 
 
-async def _answer(sources: MetricSources, question: Question) -> Reading:
+async def _answer(sources: MetricSources, question: Question, patience: float) -> Reading:
     if isinstance(question.query, slos.Unusable):
         return Reading(ReadingKind.INVALID_QUERY, text=question.query.message)
-    return await sources.query(question.source, question.query)
+    return await sources.query(question.source, question.query, patience)
 
 
 def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading]) -> ServiceSnapshot:

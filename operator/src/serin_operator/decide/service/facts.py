@@ -24,7 +24,8 @@ from serin_operator.decide.service.watch import OnTrial
 from serin_operator.manifests import names
 
 READINESS: Final = timedelta(seconds=3)  # how often pods that start are looked at
-SLOWEST_LOOK: Final = 5  # seconds after which a metric source is given up (observe/prometheus.py)
+SLOWEST_LOOK: Final = 5  # seconds after which a metric source is given up
+LEAST_PATIENCE: Final = 1  # seconds that a metric source is given in any case
 LONGEST_PAUSE: Final = 3600  # seconds between two tries of a candidate that could not be measured
 
 Weights = Mapping[str, int]  # revision -> percent
@@ -226,6 +227,20 @@ def blind(s: ServiceSnapshot) -> bool:
     if baking(s) or s.look is None or measured(s):
         return False
     return watch_after(s).blind_seconds >= s.service.spec.canary.blindness.timeout_seconds
+
+
+def patience(s: ServiceSnapshot) -> int:
+    """Seconds that an answer of a metric source is waited for: no longer than until blindness is to be acted on.
+
+    So a source that is slow delays this by LEAST_PATIENCE and not by its own slowness. Once it was acted on, a source
+    that comes back slowly has all its time again.
+    """
+    timeout = s.service.spec.canary.blindness.timeout_seconds
+    status = trial(s).status
+    if baking(s) or status.blind_seconds >= timeout:
+        return SLOWEST_LOOK
+    left = timeout - status.blind_seconds - watch.passed(status.looked_at, s.now, _interval(s), late=SLOWEST_LOOK)
+    return min(max(left, LEAST_PATIENCE), SLOWEST_LOOK)
 
 
 def to_withdraw(s: ServiceSnapshot) -> bool:
