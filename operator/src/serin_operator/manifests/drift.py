@@ -13,11 +13,13 @@ _Object = Mapping[str, Any]
 
 def covers(live: Any, wish: Any) -> bool:
     """Everything that `wish` names is so in `live`."""
+    if live == wish:  # most parts, most of the time, and compared in C
+        return True
     if isinstance(wish, Mapping):
         return isinstance(live, Mapping) and _covers_object(cast("_Object", live), cast("_Object", wish))
     if isinstance(wish, list | tuple):
         return isinstance(live, list) and _covers_list(cast("list[Any]", live), cast("Sequence[Any]", wish))
-    return live == wish or same_quantity(live, wish)
+    return same_quantity(live, wish)
 
 
 def _covers_object(live: _Object, wish: _Object) -> bool:
