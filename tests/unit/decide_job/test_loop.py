@@ -409,6 +409,15 @@ def training_fails(**facts: object) -> Callable[[World, StageRun], None]:
     return end
 
 
+def test_a_failure_that_is_seen_only_once_it_ended_says_what_ran() -> None:
+    """The operator was away while it ran; found by killing it at each write of a story with a user's error."""
+    world = World()
+    look(world)
+    world.fail(world.running()[0], exit_code=64, image="sha256:trainer")
+    look(world)
+    assert world.status["stages"][0]["image"] == "sha256:trainer"
+
+
 def test_an_unknown_failure_is_tried_again_within_max_restarts() -> None:
     world = play(World(), end=training_fails(exit_code=1, log_tail="boom"))
     assert stages_created(world) == ["prepare", "train", "train", "train"]  # maxRestarts is 2

@@ -141,7 +141,8 @@ def _failed(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun, failu
     failed = entry.model_copy(
         update={"attempt": run.attempt, "restarts": restarts, "outcome": StageOutcome.FAILED,
                 "reason": failure.reason, "message": failure.message[:1000], "started_at": run.started_at,
-                "finished_at": run.finished_at or s.now, "retry_at": retry_at}
+                "finished_at": run.finished_at or s.now, "retry_at": retry_at,
+                "image": run.image or entry.image}
     )  # fmt: skip
     return Step(failed, (), _until(retry_at, s.now))
 
