@@ -10,6 +10,7 @@ from faults.harness.actors import Actors
 from faults.harness.operators import Zygote
 from faults.harness.options import Options
 from faults.harness.plane import Plane
+from faults.harness.progress import Progress
 from faults.harness.sweep import Sweep
 from faults.harness.telling import Teller
 from serin_devcluster.errors import DevclusterError
@@ -71,7 +72,8 @@ def actors(plane: Plane) -> Iterator[Actors]:
 
 @pytest.fixture(scope="session")
 def sweep(plane: Plane, actors: Actors, options: Options) -> Iterator[Sweep]:
-    found = Sweep(Teller(plane, actors, options.seed), options.workers)
+    progress = Progress(report.CHECKOUT / "build" / "faults-progress.txt")
+    found = Sweep(Teller(plane, actors, options.seed), options.workers, progress)
     yield found
     found.close()
 

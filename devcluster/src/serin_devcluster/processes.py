@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,10 @@ def die_with_parent() -> Callable[[], None]:
 class Child:
     """A program that lives no longer than this process. Its output goes to a file, for the error when it dies."""
 
-    def __init__(self, name: str, argv: Sequence[str | os.PathLike[str]], log: Path) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str | os.PathLike[str]], log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        """`env` stands beside what this process has."""
         self.name = name
         self.log = log
         with log.open("ab") as out:
@@ -44,6 +47,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
                 preexec_fn=die_with_parent(),
                 start_new_session=True,  # a Ctrl-C at the terminal is ours to handle, in our order
             )

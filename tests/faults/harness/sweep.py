@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from faults.harness.flows import Flow
 from faults.harness.injections import CommitThenAnswer, CommitThenCut, Fault, KillAfter, KillBefore, Run, TimeTravel
+from faults.harness.progress import Progress
 from faults.harness.telling import Plan, Teller, Told
 from faults.harness.world import World
 
@@ -80,8 +81,9 @@ Swept = Future[tuple[Told, list[Outcome]]]
 class Sweep:
     """Clean runs (each once) and points, all in one pool."""
 
-    def __init__(self, teller: Teller, workers: int) -> None:
+    def __init__(self, teller: Teller, workers: int, progress: Progress) -> None:
         self._teller = teller
+        self._progress = progress
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="story")
         self._waiting = ThreadPoolExecutor(64, thread_name_prefix="flow")  # these only wait
         self._clean: dict[str, Future[Told]] = {}
@@ -109,7 +111,9 @@ class Sweep:
             clean = self.clean(flow).result()
             if clean.violations:
                 return clean, []
-            started = [self.at(flow, point, plan(point)) for point in chosen(flow, len(clean.writes))]
+            points = chosen(flow, len(clean.writes))
+            self._progress.asked(len(points))
+            started = [self.at(flow, point, plan(point)) for point in points]
             return clean, [one.result() for one in started]
 
         return self._waiting.submit(work)
@@ -120,7 +124,9 @@ class Sweep:
 
         def run() -> Outcome:
             told = self._teller.tell(flow, plan, clean=clean.result)
-            return judged(point, clean.result(), told)
+            outcome = judged(point, clean.result(), told)
+            self._progress.told(str(point), outcome.violations)
+            return outcome
 
         return self._pool.submit(run)
 
