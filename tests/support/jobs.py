@@ -118,9 +118,11 @@ class World:
     status: dict[str, Any] = field(default_factory=dict[str, Any])
     status_writes: int = 0
     generation: int = 1
+    annotations: dict[str, str] = field(default_factory=dict[str, str])
 
     def snapshot(self) -> JobSnapshot:
         manifest = job_manifest(self.name, self.generation, **self.spec) | {"status": self.status}
+        manifest["metadata"]["annotations"] = self.annotations
         return JobSnapshot(
             job=FineTuneJob.model_validate(manifest),
             now=self.now,

@@ -168,6 +168,7 @@ FULL: dict[str, Json] = {
             "artifacts": {"uri": "pvc://artifacts/team-a/"},
             "gates": [{"name": "support-quality"}, {"name": "safety"}],
             "rollout": {"modelServiceRef": {"name": "support-bot"}},
+            "suspend": True,
         },
     ),
     "EvalGate": _object(

@@ -40,6 +40,7 @@ EDITS: list[dict[str, Any]] = [
     {"hyperparameters": {"learningRate": "3e-4"}},
     {"distribution": {"nodes": 2, "processesPerNode": 1, "maxRestarts": 0}},
     {"data": {"train": [{"name": "other", "uri": "pvc://datasets/other.jsonl"}]}},
+    {"suspend": True},
 ]
 
 
@@ -90,6 +91,8 @@ class AnyOrder(RuleBasedStateMachine):
     def _heal(self) -> None:
         self.world.claims = frozenset({"models", "datasets", "artifacts"})
         self.world.gates = {"quality": a_gate()}
+        if self.world.spec.pop("suspend", False):
+            self.world.generation += 1
 
     def _look(self, most: int | None = None) -> None:
         AnyOrder.looks += 1
@@ -161,6 +164,16 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.spec = deepcopy(edit)
             self.world.generation += 1
 
+    @rule()
+    def somebody_suspends_the_job_or_lets_it_go_on(self) -> None:
+        self.world.spec = {**self.world.spec, "suspend": not self.world.spec.get("suspend", False)}
+        self.world.generation += 1
+
+    @rule(nonce=st.sampled_from(["one", "two"]))
+    def somebody_asks_for_another_try(self, nonce: str) -> None:
+        self.world.annotations = {names.RETRY: nonce}
+        self.settled = None
+
     @rule(which=st.integers(0, 7))
     def somebody_deletes_a_job(self, which: int) -> None:
         there = sorted(self.world.runs)
@@ -185,6 +198,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.settled = None
 
     # --- what must hold, beside what is checked at each creation ------------------------------------------------------
+
+    @invariant()
+    def a_suspended_job_starts_nothing(self) -> None:
+        if self.world.spec.get("suspend", False):
+            created = len(self.world.created)
+            self._look()
+            assert len(self.world.created) == created
 
     @invariant()
     def no_stage_has_two_attempts_alive(self) -> None:
@@ -219,7 +239,7 @@ def test_whatever_happens_in_whatever_order_every_job_comes_to_a_right_end() -> 
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        pytest.param("_of_other_keys", lambda s, plan: [], id="what an edit left running is not waited for"),
+        pytest.param("_in_the_way", lambda s, plan: [], id="what an edit left running is not waited for"),
         pytest.param("_journalled", lambda s, plan: None, id="the journal is not read"),
     ],
 )

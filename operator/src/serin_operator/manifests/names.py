@@ -17,6 +17,10 @@ ATTEMPT = "serin.dev/attempt"  # a number: which try of this stage this is
 TRAIN_KEY = "serin.dev/train-key"  # on a ModelRevision: finds the model of a job that was deleted and applied again
 MODEL_KEY = "serin.dev/model-key"  # likewise, for the consolidated model
 
+RETRY = (
+    "serin.dev/retry"  # an annotation of a person's: try again what failed; its value is told apart from the last one
+)
+
 FIELD_MANAGER_CHILDREN = "serin-children"  # Jobs, ConfigMaps, Services, Deployments
 FIELD_MANAGER_STATUS = "serin-status"  # status of FineTuneJob and ModelService
 FIELD_MANAGER_GATE = "serin-gate"  # ModelRevision.status.gate

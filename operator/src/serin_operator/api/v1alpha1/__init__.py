@@ -57,6 +57,7 @@ from serin_operator.api.v1alpha1.job import (
     Method,
     MethodType,
     Progress,
+    RetryStatus,
     Rollout,
     Scheduler,
     StageName,

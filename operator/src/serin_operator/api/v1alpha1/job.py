@@ -147,6 +147,12 @@ class FineTuneJobSpec(ApiModel):
     artifacts: Artifacts
     gates: Annotated[list[LocalRef], list_map("name", 16)] = []
     rollout: Rollout | None = None
+    suspend: Annotated[
+        bool,
+        Field(
+            description="While true no pod of the job runs: what trains saves first and ends, and goes on from there later."
+        ),
+    ] = False
 
 
 class StageName(StrEnum):
@@ -192,6 +198,14 @@ class Progress(ApiModel):
     tokens_per_second: int | None = None
 
 
+class RetryStatus(ApiModel):
+    """The last `serin.dev/retry` that was acted on. The same nonce is not acted on again."""
+
+    nonce: Annotated[str, Field(max_length=128)]
+    acted_at: datetime
+    message: Text = ""
+
+
 class FineTuneJobStatus(ApiModel):
     observed_generation: int | None = None
     state: str | None = None
@@ -202,6 +216,7 @@ class FineTuneJobStatus(ApiModel):
     gate: GateStatus | None = None
     model_digest: str | None = None
     revision: str | None = None
+    retry: RetryStatus | None = None
 
 
 class FineTuneJob(ApiModel):

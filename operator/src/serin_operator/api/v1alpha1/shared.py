@@ -78,6 +78,7 @@ class ObjectMeta(ApiModel):
     generation: int = 0
     resource_version: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
 

@@ -35,18 +35,21 @@ from serin_operator.decide.job.plans import (
     train_plan,
 )
 from serin_operator.decide.job.references import missing
+from serin_operator.decide.job.retrying import retried
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan, Step, step
 from serin_operator.decide.job.status import SOON, job_decision, poll_missing
+from serin_operator.decide.job.suspension import at_rest, sentence
 from serin_operator.decide.keys import data_key, key_of, model_key, train_key
 from serin_operator.manifests import names
 
 
 def decide_job(s: JobSnapshot) -> Decision:
     """What to write and do for this job now."""
-    outlook = Outlook(missing=missing(s))
-    _walk(s, outlook)
-    return job_decision(s, outlook)
+    wanted = retried(s)
+    outlook = Outlook(missing=missing(wanted))
+    _walk(wanted, outlook)
+    return job_decision(wanted, outlook, stored=s.job.status)
 
 
 def _walk(s: JobSnapshot, o: Outlook) -> None:
@@ -68,10 +71,21 @@ def _walk(s: JobSnapshot, o: Outlook) -> None:
 def _take(s: JobSnapshot, o: Outlook, plan: Plan) -> Step | None:
     """One stage into the outlook; the step itself when it is done. Nothing starts while a reference is missing."""
     found = step(s, plan)
+    if s.job.spec.suspend and not found.done:
+        return _hold(s, o, plan, found)
     if o.missing is not None and any(isinstance(action, Create) for action in found.actions):
         return None
     o.add(found)
     return found if found.done else None
+
+
+def _hold(s: JobSnapshot, o: Outlook, plan: Plan, found: Step) -> None:
+    """What `spec.suspend` makes of a step that is not done: it goes no further."""
+    resting = at_rest(s, plan, found)
+    if resting is not None:
+        o.add(resting)
+    if resting is None or resting.entry.outcome is StageOutcome.RUNNING or resting.entry.retry_at is not None:
+        o.suspended = sentence(plan.stage, resting)
 
 
 def _prepare(s: JobSnapshot, o: Outlook) -> PrepareOutput | None:

@@ -14,6 +14,7 @@ class Outlook:
     """Collected during the walk, read by `status.py`. Lives for one decision only."""
 
     missing: Missing | None = None
+    suspended: str = ""  # what `spec.suspend` holds back, as a sentence
     steps: list[Step] = field(default_factory=list[Step])
     actions: list[Action] = field(default_factory=list[Action])
     records: list[StatusWrite] = field(default_factory=list[StatusWrite])

@@ -4,7 +4,7 @@ The journal (`status.stages`) is written before a Job is created, so an attempt 
 derives from owner, stage, key and attempt, so it is never created twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from serin_operator.manifests.stage_job import StageJob, stage_objects
 POLL_RUNNING = timedelta(seconds=15)  # Jobs and pods are watched; this only bounds the harm of a missed event
 POLL_TRAINING = timedelta(seconds=3)
 WAIT_FOR_DELETION = timedelta(seconds=2)
+SUSPENDED = "Suspended"  # the reason of an entry whose attempt was ended on purpose: its number is not used again
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def step(s: JobSnapshot, plan: Plan) -> Step:
     entry = _journalled(s, plan)
     if entry is not None and entry.outcome is StageOutcome.SUCCEEDED:
         return Step(entry)
-    leftovers = _of_other_keys(s, plan)
+    leftovers = _in_the_way(s, plan)
     if leftovers:
         return _clear(s, plan, entry, leftovers)
     run = _newest_run(s, plan)
@@ -65,12 +66,12 @@ def _journalled(s: JobSnapshot, plan: Plan) -> StageStatus | None:
     return None
 
 
-def _of_other_keys(s: JobSnapshot, plan: Plan) -> list[StageRun]:
-    """Runs of this stage that the spec no longer wants and that still hold pods."""
+def _in_the_way(s: JobSnapshot, plan: Plan) -> list[StageRun]:
+    """Runs of this stage that are not wanted, or on their way out, and still hold pods."""
     return [
         run
         for run in s.runs
-        if run.stage is plan.stage and run.key != plan.key and (run.phase is RunPhase.RUNNING or run.deleting)
+        if run.stage is plan.stage and (run.deleting or (run.key != plan.key and run.phase is RunPhase.RUNNING))
     ]
 
 
@@ -81,20 +82,26 @@ def _newest_run(s: JobSnapshot, plan: Plan) -> StageRun | None:
 
 def _clear(s: JobSnapshot, plan: Plan, entry: StageStatus | None, leftovers: list[StageRun]) -> Step:
     """Two attempts of one stage never live at the same time: the old one goes first."""
-    namespace = s.job.metadata.namespace
-    deletes = tuple(
-        Delete("batch/v1", "Job", namespace, run.name, run.uid, run.resource_version)
-        for run in leftovers
-        if not run.deleting
-    )
     waiting = entry or _entry(plan, s.now, attempt=1)
     names = ", ".join(run.name for run in leftovers)
-    return Step(waiting, deletes, WAIT_FOR_DELETION, f"the spec changed; waiting until {names} is gone")
+    return Step(waiting, deletions(s, leftovers), WAIT_FOR_DELETION, f"waiting until {names} is gone")
+
+
+def deletions(s: JobSnapshot, runs: Iterable[StageRun]) -> tuple[Delete, ...]:
+    """End these runs, unless they are ending. Their pods get SIGTERM; those that train save first."""
+    namespace = s.job.metadata.namespace
+    return tuple(
+        Delete("batch/v1", "Job", namespace, run.name, run.uid, run.resource_version)
+        for run in runs
+        if not run.deleting
+    )
 
 
 def _without_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None) -> Step:
     if entry is None:
         return _started(s, plan, 1, 0)
+    if entry.reason == SUSPENDED:
+        return _started(s, plan, entry.attempt + 1, entry.restarts)
     if entry.outcome is StageOutcome.RUNNING:
         return _started(s, plan, entry.attempt, entry.restarts, entry.started_at)
     return _after_failure(s, plan, entry)

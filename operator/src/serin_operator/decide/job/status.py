@@ -34,6 +34,7 @@ class State(StrEnum):
     """Display only."""
 
     WAITING = "Waiting"
+    SUSPENDED = "Suspended"
     PREPARING = "Preparing"
     TRAINING = "Training"
     CONSOLIDATING = "Consolidating"
@@ -77,11 +78,11 @@ def poll_missing(s: JobSnapshot) -> timedelta:
     return SOON
 
 
-def job_decision(s: JobSnapshot, o: Outlook) -> Decision:
-    """The decision: the status first if it is news, then revisions' records, then Jobs."""
+def job_decision(s: JobSnapshot, o: Outlook, stored: FineTuneJobStatus) -> Decision:
+    """The decision: the status first if it is news (`stored` is the one that was read), then revisions' records, then Jobs."""
     state, sentence = _state(s, o)
     status = _status(s, o, state, sentence)
-    news = status.manifest() != s.job.status.manifest()
+    news = status.manifest() != stored.manifest()
     own = (_write(s, status),) if news else ()
     changed = state != s.job.status.state
     events = (Event(state.value, sentence, warning=state in STALLED | {State.HELD}),) if changed else ()
@@ -120,6 +121,7 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
     findings = [
         _references(o),
         refusal_finding(s.refused),
+        _suspension(o),
         *_stage_findings(o),
         _gate(o),
         _promoted(o),
@@ -135,6 +137,7 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
         gate=_gate_status(s, o),
         model_digest=o.model_digest,
         revision=o.revision,
+        retry=s.job.status.retry,
     )
 
 
@@ -159,7 +162,8 @@ def _journal(s: JobSnapshot, o: Outlook) -> list[StageStatus]:
 def _progress(s: JobSnapshot, o: Outlook) -> Progress | None:
     training = o.of(StageName.TRAIN)
     if training is None:
-        return s.job.status.progress if o.reused is None and o.missing is not None else None
+        held = o.missing is not None or bool(o.suspended)
+        return s.job.status.progress if o.reused is None and held else None
     if training.entry.outcome is StageOutcome.RUNNING:
         return s.progress or s.job.status.progress
     if not training.done:
@@ -181,6 +185,12 @@ def _references(o: Outlook) -> Finding:
     return true("ReferencesResolved", "AllFound", "everything that the job names exists")
 
 
+def _suspension(o: Outlook) -> Finding:
+    if o.suspended:
+        return true("Suspended", "BySpec", o.suspended)
+    return false("Suspended", "NotSuspended")
+
+
 def _stage_findings(o: Outlook) -> list[Finding]:
     return [_stage_finding(o, stage) for stage in StageName]
 
@@ -199,13 +209,15 @@ def _stage_finding(o: Outlook, stage: StageName) -> Finding:
         return true(type_, "Succeeded", entry.message)
     if entry.outcome is StageOutcome.FAILED:
         return false(type_, entry.reason, _failure_sentence(entry))
+    if o.suspended:
+        return unknown(type_, "Suspended", o.suspended)
     return unknown(type_, "Running", found.note or f"attempt {entry.attempt}")
 
 
 def _failure_sentence(entry: StageStatus) -> str:
     message = entry.message.rstrip(".")
     if entry.retry_at is None:
-        return f"{message}; change the spec to try again"
+        return f"{message}; change the spec, or annotate the job with {names.RETRY}=<any new word>, to try again"
     return f"{message}; looked at again at {entry.retry_at:%H:%M:%S} UTC"
 
 
@@ -285,6 +297,10 @@ def _refused(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     return (State.WAITING, refusals.sentence(s.refused)) if s.refused is not None else None
 
 
+def _suspended(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
+    return (State.SUSPENDED, o.suspended) if o.suspended else None
+
+
 def _running(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.RUNNING:
@@ -334,6 +350,7 @@ _PHASES: Final[tuple[_Phase, ...]] = (  # the first that answers wins
     _final,
     _given_up,
     _refused,
+    _suspended,
     _running,
     _missing,
     _to_be_retried,
