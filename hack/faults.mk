@@ -4,9 +4,9 @@
 # compile in one thread while another one formats a traceback (gh-106905).
 .PHONY: test-faults
 test-faults: venv tools ## every fault at every write of every story; writes build/faults.json and docs/reliability.md
-	@rm -f build/faults.json; status=0; $(PY) -m pytest -q -p no:hypothesispytest tests/faults --sweep=full || status=$$?; \
+	@rm -f build/faults.json build/faults-tests.json; status=0; $(PY) -m pytest -q -p no:hypothesispytest tests/faults --sweep=full || status=$$?; \
 	  PYTHONPATH=tests $(PY) -m faults.harness.report; exit $$status
 
 .PHONY: test-faults-quick
 test-faults-quick: venv tools ## the same with some points of each story, picked by --seed
-	@rm -f build/faults-part.json; $(PY) -m pytest -q -p no:hypothesispytest tests/faults --sweep=part
+	@rm -f build/faults-part*.json; $(PY) -m pytest -q -p no:hypothesispytest tests/faults --sweep=part

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,36 @@ class Row:
     fault: str
     points: int = 0
     violations: int = 0
-    worst_recovery_seconds: float | None = None
+    worst: float | None = None
+
+    def add(self, points: int, violations: int, worst: float | None) -> None:
+        """Points and violations are summed, of the recoveries the worst is kept."""
+        self.points += points
+        self.violations += violations
+        if worst is not None:
+            self.worst = max(self.worst or 0.0, worst)
 
     def document(self) -> dict[str, Any]:
-        worst = self.worst_recovery_seconds
+        worst = None if self.worst is None else round(self.worst, 1)
         return {
             "fault": self.fault,
             "points": self.points,
             "violations": self.violations,
-            "worstRecoverySeconds": None if worst is None else round(worst, 1),
+            "worstRecoverySeconds": worst,
         }
 
 
-_rows: dict[str, Row] = {}
+Told = dict[str, dict[str, Row]]  # by test and fault: a test that is run again tells anew what it had told
+_told: Told = {}
 _lines: list[str] = []
 _lock = threading.Lock()
 
 
 def record(fault: str, points: int, violations: int, worst_recovery_seconds: float | None = None) -> None:
-    """Adds to the fault's row: points and violations are summed, of the recoveries the worst is kept."""
+    """What the running test found of a fault."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
     with _lock:
-        row = _rows.setdefault(fault, Row(fault))
-        row.points += points
-        row.violations += violations
-        if worst_recovery_seconds is not None:
-            row.worst_recovery_seconds = max(row.worst_recovery_seconds or 0.0, worst_recovery_seconds)
+        _told.setdefault(test, {}).setdefault(fault, Row(fault)).add(points, violations, worst_recovery_seconds)
 
 
 def detail(fault: str, point: str, met: bool, recovery_seconds: float, violations: int) -> None:
@@ -56,22 +62,33 @@ def detail(fault: str, point: str, met: bool, recovery_seconds: float, violation
         _lines.append(f"{recovery_seconds:7.1f} s  {fault.split()[0]} {point}: {fate}")
 
 
-def rows() -> list[dict[str, Any]]:
-    """In the order of their names: R2 before R10."""
-    return [row.document() for row in sorted(_rows.values(), key=lambda row: _order(row.fault))]
+def rows(told: Told) -> list[dict[str, Any]]:
+    """All tests together, in the order of the faults' names: R2 before R10."""
+    found: dict[str, Row] = {}
+    for by_fault in told.values():
+        for row in by_fault.values():
+            found.setdefault(row.fault, Row(row.fault)).add(row.points, row.violations, row.worst)
+    return [row.document() for row in sorted(found.values(), key=lambda row: _order(row.fault))]
 
 
 def write(path: Path) -> None:
-    """What this run found; a run of a part of the tests leaves the other rows of the file as they are."""
-    if not _rows:
+    """What was found, to `path`, and test by test to `path`-tests: so a part that is run again takes its old place only."""
+    if not _told:
         return
-    kept = json.loads(path.read_text()) if path.exists() else []
-    found = {row["fault"]: row for row in kept} | {row["fault"]: row for row in rows()}
+    by_test = path.with_name(f"{path.stem}-tests.json")
+    told = _read(by_test) | _told
     path.parent.mkdir(parents=True, exist_ok=True)
-    ordered = sorted(found.values(), key=lambda row: _order(row["fault"]))
-    path.write_text(json.dumps(ordered, indent=2) + "\n")
+    by_test.write_text(
+        json.dumps({test: [asdict(row) for row in told[test].values()] for test in sorted(told)}, indent=1)
+    )
+    path.write_text(json.dumps(rows(told), indent=2) + "\n")
     if _lines:
         path.with_name("faults-points.txt").write_text("\n".join(sorted(_lines, reverse=True)) + "\n")
+
+
+def _read(by_test: Path) -> Told:
+    kept = json.loads(by_test.read_text()) if by_test.exists() else {}
+    return {test: {row["fault"]: Row(**row) for row in found} for test, found in kept.items()}
 
 
 def _order(fault: str) -> tuple[int, str]:
