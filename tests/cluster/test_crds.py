@@ -14,6 +14,14 @@ from support.objects import FULL, MINIMAL, OTHERWISE, PROVIDED, REMOVED, changed
 CRDS = Path(__file__).parents[2] / "crds"
 EXAMPLES = CRDS.parent / "examples"
 KINDS = tuple(MINIMAL)
+REQUESTS = 'http_requests_total{revision="{{revision}}"}'
+NO_WORSE = {
+    "name": "no-more-errors",
+    "comparedTo": "Stable",
+    "requests": REQUESTS,
+    "failures": REQUESTS,
+    "maxIncreasePoints": "0.5",
+}
 
 Json = dict[str, Any]
 
@@ -24,6 +32,10 @@ def crds(apiserver: ApiServer) -> ApiServer:
     apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
     apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
     return apiserver
+
+
+def without(manifest: Json, *names: str) -> Json:
+    return {name: value for name, value in manifest.items() if name not in names}
 
 
 def create(server: ApiServer, namespace: str, manifest: Json, *flags: str) -> Json:
@@ -328,6 +340,29 @@ REFUSED = [
     refused(S, "spec.slos.0.max", 0.01, "spec.slos[0].max", "of type string"),
     refused(S, "spec.slos.0.query", "up", "spec.slos[0].query", "must contain {{revision}}"),
     refused(S, "spec.slos.0.query", "{{revision}} {{secret}}", "spec.slos[0].query", "nothing else"),
+    refused(S, "spec.slos.0.query", REMOVED, "spec.slos[0]", "query and its bounds belong together"),
+    refused(S, "spec.slos.+", NO_WORSE | {"histogram": REQUESTS}, "spec.slos[1]", "needs what to compare"),
+    refused(S, "spec.slos.+", without(NO_WORSE, "failures"), "spec.slos[1]", "needs what to compare"),
+    refused(S, "spec.slos.+", without(NO_WORSE, "comparedTo"), "spec.slos[1]", "these need"),
+    refused(S, "spec.slos.+", without(NO_WORSE, "maxIncreasePoints"), "spec.slos[1]", "needs its tolerance"),
+    refused(
+        S, "spec.slos.+",
+        {"name": "slow", "comparedTo": "Stable", "histogram": REQUESTS, "maxIncreasePoints": "1"},
+        "spec.slos[1]", "latency takes maxIncreasePercent",
+    ),
+    refused(S, "spec.slos.0.whenInconclusive", "Proceed", "spec.slos[0]", "they need comparedTo"),
+    refused(S, "spec.slos.+", NO_WORSE | {"requests": "sum(x{{{revision}}})"}, "requests", "nothing around it"),
+    refused(S, "spec.slos.+", NO_WORSE | {"requests": 'x{a="b"}'}, "requests", "both arms would be the same"),
+    refused(S, "spec.slos.+", NO_WORSE | {"maxIncreasePoints": "51"}, "maxIncreasePoints", "at most 50"),
+    refused(S, "spec.slos.+", NO_WORSE | {"maxIncreasePercent": 0}, "maxIncreasePercent", "greater than or equal to 1"),
+    refused(S, "spec.slos.+", NO_WORSE | {"whenInconclusive": "Pass"}, "whenInconclusive", '"Hold", "Proceed"'),
+    refused(S, "spec.slos.+", NO_WORSE | {"comparedTo": "Base"}, "comparedTo", '"Stable"'),
+    refused(S, "spec.slos", [NO_WORSE], "spec.slos", "at least one SLO needs min or max"),
+    refused(
+        S, "spec.slos",
+        [MINIMAL[S]["spec"]["slos"][0], *({**NO_WORSE, "name": f"c{i}"} for i in range(9))],
+        "spec.slos", "at most 8 SLOs may be compared",
+    ),
     refused(S, "spec.canary.steps", [{"weightPercent": 50}], "spec.canary.steps", "must have weightPercent 100"),
     refused(
         S, "spec.canary.steps", [{"weightPercent": n} for n in (50, 20, 100)], "spec.canary.steps", "must rise",

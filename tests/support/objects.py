@@ -246,7 +246,23 @@ FULL: dict[str, Json] = {
                     ' / f(x{revision="{{stable}}"})',
                     "min": "0",
                     "max": "0.8",
-                }
+                },
+                {
+                    "name": "no-slower",
+                    "comparedTo": "Stable",
+                    "histogram": 'ttft_seconds_bucket{namespace="{{namespace}}",revision="{{revision}}"}',
+                    "maxIncreasePercent": 20,
+                    "warmUpSeconds": 0,
+                },
+                {
+                    "name": "no-more-errors",
+                    "comparedTo": "Stable",
+                    "requests": 'http_requests_total{revision="{{revision}}"}',
+                    "failures": 'http_requests_total{revision="{{revision}}",status="5xx"}',
+                    "maxIncreasePercent": 20,
+                    "maxIncreasePoints": "0.5",
+                    "whenInconclusive": "Proceed",
+                },
             ],
             "canary": {
                 "steps": [

@@ -15,12 +15,14 @@ from typing import Any
 from serin_operator.api.kinds import GATEWAY, MODEL_REVISION, MODEL_SERVICE, Kind
 from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, StatusWrite
 from serin_operator.decide.service import ServiceSnapshot, decide_service
+from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.slos import Unusable
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.errors import Conflict
 from serin_operator.manifests import names
 from serin_operator.observe.service import Found, Question, questions, snapshot_of, with_answers
 from serin_operator.settings import Images, MetricSource, Settings
+from support.scrapes import EVERY, Scrapes
 
 Json = dict[str, Any]
 Items = list[Json]
@@ -123,6 +125,8 @@ class Model:
     ready_pods: int | None = None  # overrides how many of them are ready
     crashed_at: datetime | None = None
     requests_per_second: float = 10.0  # at 100 percent
+    fails: float = 0.01  # share of the requests
+    seconds: float = 0.4  # typical latency
 
     def says(self, metric: str, kind: ReadingKind, value: float | None = None, text: str = "") -> "Model":
         self.samples[metric] = Reading(kind, value, text)
@@ -139,6 +143,7 @@ class World:
         self.objects: dict[tuple[str, str], Json] = {}
         self.models: dict[str, Model] = {}
         self.sources = FakeSources(self)
+        self.scrapes = Scrapes()
         self.gateway_up = True
         self.version = 0
         self.writes: list[str] = []
@@ -447,6 +452,8 @@ class World:
                 self._run_pods(name, item)
         self._program()
         self._send(seconds)
+        if int(self.now.timestamp()) % EVERY == 0:
+            self.scrapes.scrape(self.now.timestamp())
 
     def _run_pods(self, name: str, item: Json) -> None:
         model = self.models.get(name, Model())
@@ -481,6 +488,9 @@ class World:
         for name, weight in self.backends.items():
             if weight and self.deployment_ready(name):
                 self.step_requests[name] = self.step_requests.get(name, 0) + seconds * weight / 10
+                if (model := self.models.get(name)) is not None:
+                    served = model.requests_per_second * seconds * weight / 100
+                    self.scrapes.serve(name, served, model.fails, model.seconds)
             elif weight:
                 self.failures += 1
 
@@ -501,10 +511,15 @@ class FakeSources:
         self.world = world
         self.names: tuple[str, ...] = ("default",)
         self.away = False
+        self.absent = ""  # a metric that nobody exposes
         self.queries: list[str] = []
 
-    def answer(self, question: Question) -> Reading:
+    def answer(self, question: Question) -> Reading | Sampled:
         promql = question.query
+        if question.role and isinstance(promql, str) and not self.away:
+            if self.absent and self.absent in promql:
+                return Sampled((), self.world.now.timestamp())
+            return self.world.scrapes.answer(promql, self.world.now.timestamp(), question.moment)
         if isinstance(promql, Unusable):
             return Reading(ReadingKind.INVALID_QUERY, text=promql.message)
         self.queries.append(promql)

@@ -7,9 +7,10 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.http import httpx
-from serin_operator.observe.prometheus import MAX_ANSWER_BYTES, MetricSources
+from serin_operator.observe.prometheus import DELAY_SECONDS, MAX_ANSWER_BYTES, MetricSources
 from serin_operator.settings import MetricSource
 
 SOURCE = MetricSource(name="default", url="http://prometheus.example/base/")
@@ -166,3 +167,75 @@ async def test_an_answer_that_trickles_in_is_an_outage() -> None:
     reading = await ask(lambda request: httpx.Response(200, content=trickle()), patience=0.2)
     assert reading.kind is ReadingKind.OUTAGE
     assert "did not answer within 0.2 s" in reading.text
+
+
+# --- raw samples --------------------------------------------------------------------------------------------------
+
+# As Prometheus 2.42 answers to `vllm:time_to_first_token_seconds_bucket{revision="b"}[30s]`.
+MATRIX = """{"status":"success","data":{"resultType":"matrix","result":[
+{"metric":{"__name__":"vllm:time_to_first_token_seconds_bucket","instance":"10.88.0.7:8000","job":"pods","le":"0.1",
+"model_name":"bot","namespace":"ml","pod":"b-1","revision":"b"},
+"values":[[1779999970.123,"0"],[1779999985.123,"3"]]},
+{"metric":{"__name__":"vllm:time_to_first_token_seconds_bucket","instance":"10.88.0.7:8000","job":"pods","le":"+Inf",
+"model_name":"bot","namespace":"ml","pod":"b-1","revision":"b"},
+"values":[[1779999970.123,"1"],[1779999985.123,"1e+01"]]}]}}"""
+
+
+async def ask_samples(handler: Handler, moment: float | None = None) -> Sampled | Reading:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+        return await MetricSources([SOURCE], client).samples("default", 'x{a="b"}[30s]', moment)
+
+
+async def test_a_matrix_is_read_series_by_series_with_its_own_times() -> None:
+    found = await ask_samples(lambda request: httpx.Response(200, text=MATRIX, headers={"Date": DATE}))
+    assert isinstance(found, Sampled)
+    assert [series.labels["le"] for series in found.series] == ["0.1", "+Inf"]
+    assert found.series[1].samples == ((1779999970.123, 1.0), (1779999985.123, 10.0))
+
+
+async def test_samples_of_the_last_seconds_may_still_be_coming() -> None:
+    found = await ask_samples(lambda request: httpx.Response(200, text=MATRIX, headers={"Date": DATE}))
+    assert isinstance(found, Sampled)
+    assert found.at == NOW - DELAY_SECONDS
+
+
+async def test_a_moment_of_the_sources_clock_can_be_asked_for() -> None:
+    seen: list[bytes] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.content)
+        return httpx.Response(200, text=MATRIX, headers={"Date": DATE})
+
+    found = await ask_samples(handler, moment=NOW - 100)
+    assert isinstance(found, Sampled)
+    assert found.at == NOW - 100
+    assert b"time=1779999900.000" in seen[0]
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        pytest.param(answers(vector("1")), ReadingKind.UNUSABLE_ANSWER, id="a vector"),
+        pytest.param(
+            answers({"status": "success", "data": {"resultType": "matrix", "result": [{"histograms": []}]}}),
+            ReadingKind.UNUSABLE_ANSWER,
+            id="native histograms",
+        ),
+        pytest.param(
+            answers({"status": "success", "warnings": ["partial"], "data": {"resultType": "matrix", "result": []}}),
+            ReadingKind.UNUSABLE_ANSWER,
+            id="a partial answer",
+        ),
+        pytest.param(raises(httpx.ConnectError), ReadingKind.OUTAGE, id="nobody there"),
+        pytest.param(
+            answers({"status": "error", "errorType": "bad_data", "error": "parse error"}, 400),
+            ReadingKind.INVALID_QUERY,
+            id="a query that cannot be parsed",
+        ),
+    ],
+)
+async def test_samples_that_cannot_be_counted_on_say_why(handler: Handler, kind: ReadingKind) -> None:
+    found = await ask_samples(handler)
+    assert isinstance(found, Reading)
+    assert found.kind is kind
+    assert found.text

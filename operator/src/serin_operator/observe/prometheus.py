@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
+from serin_operator.decide.service.counters import Sampled, Series
 from serin_operator.decide.service.facts import SLOWEST_LOOK
 from serin_operator.decide.service.slos import unknown_source
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
@@ -26,6 +27,8 @@ from serin_operator.observe.fields import Json, part, parts
 from serin_operator.settings import MetricSource
 
 MAX_ANSWER_BYTES: Final = 256 * 1024  # one number needs a few hundred
+MAX_SAMPLES_BYTES: Final = 8 * 1024 * 1024  # an hour of a histogram needs one; minutes of a hundred pods, a few
+DELAY_SECONDS: Final = 2.0  # a scrape has its beginning as its time, and is there when it has ended
 MAX_SAMPLE_AGE_SECONDS: Final = 60.0  # some sources evaluate up to 30 s back on purpose
 
 
@@ -45,31 +48,42 @@ class MetricSources:
 
     async def query(self, source: str, promql: str, patience: float = SLOWEST_LOOK) -> Reading:
         """The value of `promql` now; `patience` is in seconds, after which the source counts as away."""
+        answer = await self._asked(source, {"query": promql}, patience, MAX_ANSWER_BYTES)
+        return answer if isinstance(answer, Reading) else _reading(source, answer)
+
+    async def samples(
+        self, source: str, promql: str, moment: float | None = None, patience: float = SLOWEST_LOOK
+    ) -> Sampled | Reading:
+        """The raw samples of a range (`metric{...}[5m]`) up to now, or up to a moment of the source's clock."""
+        form = {"query": promql, **({"time": f"{moment:.3f}"} if moment is not None else {})}
+        answer = await self._asked(source, form, patience, MAX_SAMPLES_BYTES)
+        return answer if isinstance(answer, Reading) else _samples(source, answer, moment)
+
+    async def _asked(self, source: str, form: dict[str, str], patience: float, most: int) -> "_Answer | Reading":
         url = self._urls.get(source)
         if url is None:
             return Reading(ReadingKind.UNKNOWN_SOURCE, text=unknown_source(source, self.names))
         try:
-            answer = await self._post(url, promql, patience)
+            return await self._post(url, form, patience, most)
         except (httpx.TimeoutException, TimeoutError):
             return _outage(source, f"did not answer within {patience:g} s")
         except httpx.HTTPError as error:
             return _outage(source, f"cannot be reached ({type(error).__name__}: {error})")
         except _TooLong:
-            return _unusable(f"metric source {source} answered with more than {MAX_ANSWER_BYTES} bytes")
-        return _reading(source, answer)
+            return _unusable(f"metric source {source} answered with more than {most} bytes")
 
-    async def _post(self, url: str, promql: str, patience: float) -> "_Answer":
-        form = {"query": promql, "timeout": f"{patience:g}s"}
+    async def _post(self, url: str, form: dict[str, str], patience: float, most: int) -> "_Answer":
+        form = {**form, "timeout": f"{patience:g}s"}
         async with (
             asyncio.timeout(patience),  # of all of it: httpx counts each read anew, so a trickle would never end
             self._client.stream("POST", url, data=form, timeout=patience, follow_redirects=False) as answer,
         ):
-            body = b""
+            body = bytearray()
             async for chunk in answer.aiter_bytes():
                 body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
+                if len(body) > most:
                     raise _TooLong
-            return _Answer(answer.status_code, body, _moment(answer.headers.get("Date")))
+            return _Answer(answer.status_code, bytes(body), _moment(answer.headers.get("Date")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,32 @@ def _unusable(text: str) -> Reading:
 
 def _reading(source: str, answer: _Answer) -> Reading:
     """The HTTP answer (https://prometheus.io/docs/prometheus/latest/querying/api/) as a reading."""
+    data = _told(source, answer)
+    return data if isinstance(data, Reading) else _data(data, answer.at)
+
+
+def _samples(source: str, answer: _Answer, moment: float | None) -> Sampled | Reading:
+    """The HTTP answer as raw samples."""
+    data = _told(source, answer)
+    if isinstance(data, Reading):
+        return data
+    if data.get("resultType") != "matrix":
+        return _unusable(f"the query for samples gives a {data.get('resultType') or 'document without data'}")
+    try:
+        series = tuple(_series(item) for item in parts(data, "result"))
+    except (TypeError, ValueError, IndexError, KeyError):
+        return _unusable("the answer holds samples that are not numbers (a native histogram?)")
+    complete = answer.at - DELAY_SECONDS
+    return Sampled(series, complete if moment is None else min(moment, complete))
+
+
+def _series(item: Json) -> Series:
+    labels = {str(name): str(value) for name, value in part(item, "metric").items()}
+    return Series(labels, tuple((float(at), float(value)) for at, value in item["values"]))
+
+
+def _told(source: str, answer: _Answer) -> Json | Reading:
+    """The `data` of a document in which nothing speaks against it."""
     status = answer.status
     if 300 <= status <= 399:
         return _outage(source, f"answered with a redirect ({status}), which is not followed: correct its URL")
@@ -113,7 +153,7 @@ def _reading(source: str, answer: _Answer) -> Reading:
     return _document(source, answer, cast("Json", document))
 
 
-def _document(source: str, answer: _Answer, document: Json) -> Reading:
+def _document(source: str, answer: _Answer, document: Json) -> Json | Reading:
     error = str(document.get("error", ""))[:300]
     if document.get("errorType") == "bad_data":
         return Reading(ReadingKind.INVALID_QUERY, text=f"the query is refused: {error}; correct spec.slos[].query")
@@ -122,7 +162,7 @@ def _document(source: str, answer: _Answer, document: Json) -> Reading:
     if document.get("warnings"):
         warning = str(document["warnings"][0])[:300]
         return _unusable(f"metric source {source} warns that the answer may be partial: {warning}")
-    return _data(part(document, "data"), answer.at)
+    return part(document, "data")
 
 
 def _data(data: Json, now: float) -> Reading:

@@ -17,7 +17,8 @@ from serin_operator.api.kinds import (
     SERVICE,
 )
 from serin_operator.api.v1alpha1 import ModelRevision, ModelService
-from serin_operator.decide.service import facts, slos
+from serin_operator.decide.service import comparisons, facts, slos
+from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import (
     Child,
     Look,
@@ -182,6 +183,8 @@ class Question:
     about: str
     source: str
     query: str | slos.Unusable
+    role: str = ""  # of raw samples: what they are to the SLO's comparison
+    moment: float | None = None  # by the source's clock, when it is not now
 
 
 def questions(s: ServiceSnapshot) -> list[Question]:
@@ -190,23 +193,31 @@ def questions(s: ServiceSnapshot) -> list[Question]:
         return []
     revision = facts.asked_of(s)
     words = slos.words_for(s, revision, facts.trial(s).refuge)
-    asked = [Question(slo.name, slo.source, slos.filled(slo.query, words)) for slo in facts.asked(s)]
+    asked = [Question(slo.name, slo.source, slos.filled(slo.query or "", words)) for slo in facts.asked(s)]
+    asked += [Question(ask.about, ask.source, ask.query, ask.role, ask.moment) for ask in comparisons.asks(s)]
     if not facts.requests_count(s):
         return asked
     requests = slos.requests_query(s.service.metadata.namespace, revision, facts.elapsed(s))
     return [*asked, Question("", slos.DEFAULT_SOURCE, requests)]
 
 
-async def _answer(sources: MetricSources, question: Question, patience: float) -> Reading:
+async def _answer(sources: MetricSources, question: Question, patience: float) -> Reading | Sampled:
     if isinstance(question.query, slos.Unusable):
         return Reading(ReadingKind.INVALID_QUERY, text=question.query.message)
+    if question.role:
+        return await sources.samples(question.source, question.query, question.moment, patience)
     return await sources.query(question.source, question.query, patience)
 
 
-def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading]) -> ServiceSnapshot:
+def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading | Sampled]) -> ServiceSnapshot:
     """The snapshot with its look at the metrics, when one was due."""
     if not facts.look_due(s):
         return s
-    found = {question.about: reading for question, reading in answers.items()}
+    found = {
+        question.about: answer
+        for question, answer in answers.items()
+        if isinstance(answer, Reading) and not question.role
+    }
     requests = found.pop("", None)
-    return replace(s, look=Look(found, requests))
+    counters = {(question.about, question.role): answer for question, answer in answers.items() if question.role}
+    return replace(s, look=Look(found, requests, comparisons.looked(s, counters)))

@@ -89,6 +89,7 @@ from serin_operator.api.v1alpha1.service import (
     Canary,
     CanaryStep,
     CandidateStatus,
+    ComparisonStatus,
     Engine,
     GatewayRef,
     ModelService,
@@ -96,11 +97,13 @@ from serin_operator.api.v1alpha1.service import (
     ModelServiceStatus,
     Runtime,
     Slo,
+    SloComparedTo,
     SloStatus,
     StableStatus,
     Traffic,
     TrafficProvider,
     Watched,
+    WhenInconclusive,
 )
 from serin_operator.api.v1alpha1.shared import (
     API_VERSION,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, Hostname, Name, field_rules, list_map, rule, rules
+from serin_operator.api.base import ApiModel, Hostname, Name, decimal, field_rules, list_map, rule, rules
 from serin_operator.api.v1alpha1.gate import ORDERED
 from serin_operator.api.v1alpha1.shared import Condition, Decimal, ObjectMeta, Resources, Text
 from serin_operator.api.v1alpha1.verdicts import Verdict
@@ -45,39 +45,118 @@ class Traffic(ApiModel):
     ]
 
 
+class SloComparedTo(StrEnum):
+    STABLE = "Stable"
+
+
+class WhenInconclusive(StrEnum):
+    """What a step does at its end when a comparison has its data and still cannot tell."""
+
+    HOLD = "Hold"
+    PROCEED = "Proceed"
+
+
+_LABELS = '([^{}"]|"([^"{}]|[{][{](namespace|service|revision)[}][}])*")*'
+
+Selector = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"self.matches('^[a-zA-Z_:][a-zA-Z0-9_:]*[{{]{_LABELS}[}}]$')",
+                    "give a counter as a metric with labels and nothing around it, such as"
+                    ' http_requests_total{revision="{{revision}}"}: its raw samples are read; {{namespace}}, {{service}}'
+                    " and {{revision}} are filled in, for the stable too",
+                ),
+                rule(
+                    "self.contains('{{revision}}')",
+                    "a compared counter must contain {{revision}}: otherwise both arms would be the same",
+                ),
+            ]
+        ),
+    ),
+]
+
+
+Points = Annotated[
+    str, decimal("maxIncreasePoints must be above 0, at most 50", "double(self) > 0.0 && double(self) <= 50.0", "0.5")
+]
+
+
 class Slo(ApiModel):
-    """A bound on a PromQL query. `{{namespace}}`, `{{service}}`, `{{revision}}` and `{{stable}}` are filled in."""
+    """A bound on a PromQL query, a comparison with the stable, or both side by side. `{{namespace}}`, `{{service}}`,
+    `{{revision}}` and, in `query`, `{{stable}}` are filled in."""
 
     model_config = rules(
-        rule("has(self.min) || has(self.max)", "an SLO needs min or max: without a bound it would always pass"),
+        rule(
+            "has(self.min) || has(self.max) || has(self.comparedTo)",
+            "an SLO needs min or max: without a bound it would always pass; comparedTo: Stable does without one",
+        ),
+        rule(
+            "has(self.query) == (has(self.min) || has(self.max))",
+            "query and its bounds belong together: give query with min or max, or neither",
+        ),
+        rule(
+            "has(self.comparedTo) ? (has(self.histogram) != (has(self.requests) && has(self.failures)))"
+            " && has(self.requests) == has(self.failures)"
+            " : !has(self.histogram) && !has(self.requests) && !has(self.failures)",
+            "comparedTo needs what to compare: histogram (latency), or requests and failures (errors); and these need"
+            " comparedTo",
+        ),
+        rule(
+            "has(self.comparedTo) == (has(self.maxIncreasePercent) || has(self.maxIncreasePoints))",
+            "comparedTo needs its tolerance, maxIncreasePercent or (for errors) maxIncreasePoints; and these need comparedTo",
+        ),
+        rule(
+            "!has(self.maxIncreasePoints) || has(self.failures)",
+            "maxIncreasePoints are percentage points of failed requests: latency takes maxIncreasePercent",
+        ),
+        rule(
+            "has(self.comparedTo) || !has(self.whenInconclusive) && !has(self.warmUpSeconds)",
+            "whenInconclusive and warmUpSeconds are of comparisons: they need comparedTo",
+        ),
         ORDERED,
     )
 
     name: Name
     source: Name = "default"
-    query: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            json_schema_extra=field_rules(
-                [
-                    rule(
-                        "self.contains('{{revision}}')",
-                        "query must contain {{revision}}: otherwise it would judge all revisions together",
-                    ),
-                    rule(
-                        "!self.replace('{{namespace}}', '').replace('{{service}}', '').replace('{{revision}}', '')"
-                        ".replace('{{stable}}', '').matches('[{][{]|[}][}]')",
-                        "query may name {{namespace}}, {{service}}, {{revision}} and {{stable}} in double braces, and"
-                        " nothing else",
-                    ),
-                ]
+    query: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=2048,
+                json_schema_extra=field_rules(
+                    [
+                        rule(
+                            "self.contains('{{revision}}')",
+                            "query must contain {{revision}}: otherwise it would judge all revisions together",
+                        ),
+                        rule(
+                            "!self.replace('{{namespace}}', '').replace('{{service}}', '').replace('{{revision}}', '')"
+                            ".replace('{{stable}}', '').matches('[{][{]|[}][}]')",
+                            "query may name {{namespace}}, {{service}}, {{revision}} and {{stable}} in double braces, and"
+                            " nothing else",
+                        ),
+                    ]
+                ),
             ),
-        ),
-    ]
+        ]
+        | None
+    ) = None
     min: Decimal | None = None
     max: Decimal | None = None
+    compared_to: SloComparedTo | None = None
+    histogram: Selector | None = None
+    requests: Selector | None = None
+    failures: Selector | None = None
+    max_increase_percent: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_increase_points: Points | None = None
+    when_inconclusive: WhenInconclusive | None = None
+    warm_up_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
 
 
 class CanaryStep(ApiModel):
@@ -145,7 +224,27 @@ class ModelServiceSpec(ApiModel):
 
     runtime: Runtime
     traffic: Traffic
-    slos: Annotated[list[Slo], list_map("name", 32), Field(min_length=1)]
+    slos: Annotated[
+        list[Slo],
+        list_map(
+            "name",
+            32,
+            **field_rules(
+                [
+                    rule(
+                        "self.exists(slo, has(slo.min) || has(slo.max))",
+                        "at least one SLO needs min or max: at 100 percent and in the bake nobody is on the stable to be"
+                        " compared with",
+                    ),
+                    rule(
+                        "self.filter(slo, has(slo.comparedTo)).size() <= 8",
+                        "at most 8 SLOs may be compared: what they have seen is kept in status",
+                    ),
+                ]
+            ),
+        ),
+        Field(min_length=1),
+    ]
     canary: Canary = Canary()
 
 
@@ -179,6 +278,16 @@ class Watched(ApiModel):
     last_crash_at: datetime | None = None  # of its servers, before the watch began
 
 
+class ComparisonStatus(ApiModel):
+    """What a comparison has seen in the running step: all that a later look needs, so that a crash loses none of it and
+    a look that is repeated counts none of it twice."""
+
+    name: str
+    key: str  # of what is compared with what, and how; another key begins anew
+    looked_at: datetime  # when samples were last read, by the cluster's clock
+    state: Annotated[str, Field(max_length=32768)]
+
+
 class CandidateStatus(Watched):
     """The revision on its way in. `stepStartedAt` is when the route was first seen with this step's weight."""
 
@@ -191,6 +300,7 @@ class CandidateStatus(Watched):
     withdrawn_at: datetime | None = None
     stable_silent_seconds: int = 0  # without a pod of the stable that answers, as far as it was seen
     stable_silent_at: datetime | None = None  # when that was last seen
+    comparisons: Annotated[list[ComparisonStatus], list_map("name", 8)] = []
 
 
 class BakeStatus(Watched):

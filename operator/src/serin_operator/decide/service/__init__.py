@@ -1,6 +1,7 @@
 """The service loop: from revisions to traffic. `decide_service(snapshot)` is its door.
 
-snapshot.py what is seen, revisions.py who may serve, slos.py verdicts, facts.py predicates, canary.py the rules,
+snapshot.py what is seen, revisions.py who may serve, slos.py verdicts, comparisons.py and
+counters.py those against the stable, facts.py predicates, canary.py the rules,
 children.py and traffic.py the objects, words.py the sentences, status.py what people see, loop.py all of it together.
 """
 

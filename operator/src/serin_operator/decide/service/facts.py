@@ -19,7 +19,7 @@ from serin_operator.api.v1alpha1 import (
     Verdict,
 )
 from serin_operator.decide.service import revisions, slos, watch
-from serin_operator.decide.service.snapshot import ReadingKind, RouteView, ServiceSnapshot, ServingView
+from serin_operator.decide.service.snapshot import Compared, ReadingKind, RouteView, ServiceSnapshot, ServingView
 from serin_operator.decide.service.watch import OnTrial
 from serin_operator.manifests import names
 
@@ -334,7 +334,7 @@ def watch_after(s: ServiceSnapshot) -> OnTrial:
     status = trial(s).status
     if s.look is None or status.looked_at is None:
         return status
-    return watch.counted(status, s.now, _interval(s), measured(s), SLOWEST_LOOK)
+    return watch.seen(watch.counted(status, s.now, _interval(s), measured(s), SLOWEST_LOOK), s.look.compared)
 
 
 def held(s: ServiceSnapshot) -> timedelta:
@@ -395,8 +395,22 @@ def asked_of(s: ServiceSnapshot) -> str:
 
 
 def asked(s: ServiceSnapshot) -> list[Slo]:
-    """The SLOs to ask. In a bake nobody is on the previous revision: what compares with it cannot be measured."""
-    return [slo for slo in s.service.spec.slos if not (baking(s) and slos.compares(slo))]
+    """The SLOs whose query is to be asked. In a bake nobody is on the previous revision: what compares with it cannot be
+    measured."""
+    return [slo for slo in s.service.spec.slos if slo.query is not None and not (baking(s) and slos.compares(slo))]
+
+
+def compared(s: ServiceSnapshot) -> list[Slo]:
+    """The SLOs that are compared with the stable: while somebody is on it."""
+    if baking(s) or trial(s).weight_percent >= 100:
+        return []
+    return [slo for slo in s.service.spec.slos if slo.compared_to is not None]
+
+
+def not_compared(s: ServiceSnapshot) -> list[str]:
+    """The comparisons that rest, by name: everybody is on what is on trial."""
+    there = compared(s)
+    return [slo.name for slo in s.service.spec.slos if slo.compared_to is not None and slo not in there]
 
 
 def verdicts(s: ServiceSnapshot) -> list[SloStatus]:
@@ -407,14 +421,28 @@ def verdicts(s: ServiceSnapshot) -> list[SloStatus]:
 
 
 def _judged(s: ServiceSnapshot) -> list[SloStatus]:
+    return [slos.beside(bound, found.shown if found is not None else None) for bound, found in _halves(s)]
+
+
+def _halves(s: ServiceSnapshot) -> list[tuple[SloStatus | None, Compared | None]]:
+    """Of each SLO that is judged now: its bound, its comparison, or both."""
     if s.look is None:
         return []
-    return [slos.judged(slo, s.look.samples.get(slo.name, slos.NOT_ASKED)) for slo in asked(s)]
+    bounds = {slo.name: slos.judged(slo, s.look.samples.get(slo.name, slos.NOT_ASKED)) for slo in asked(s)}
+    compared = s.look.compared
+    both = [(bounds.get(slo.name), compared.get(slo.name)) for slo in s.service.spec.slos]
+    return [halves for halves in both if halves != (None, None)]
 
 
 def measured(s: ServiceSnapshot) -> bool:
     """Every SLO gave one fresh number on this look."""
-    return s.look is not None and all(one.verdict in (Verdict.PASSED, Verdict.FAILED) for one in _judged(s))
+    return s.look is not None and all(_told(bound, found) for bound, found in _halves(s))
+
+
+def _told(bound: SloStatus | None, found: Compared | None) -> bool:
+    """A comparison that cannot tell yet was measured all the same."""
+    told = bound is None or bound.verdict in (Verdict.PASSED, Verdict.FAILED)
+    return told and (found is None or found.reading.kind is ReadingKind.VALUE)
 
 
 def breaches(s: ServiceSnapshot) -> list[SloStatus]:
@@ -426,8 +454,12 @@ def slo_breached(s: ServiceSnapshot) -> bool:
 
 
 def all_passed(s: ServiceSnapshot) -> bool:
-    found = verdicts(s)
-    return s.look is not None and not withdrawn(s) and all(one.verdict is Verdict.PASSED for one in found)
+    return s.look is not None and not withdrawn(s) and all(_good(bound, found) for bound, found in _halves(s))
+
+
+def _good(bound: SloStatus | None, found: Compared | None) -> bool:
+    passed = found is None or found.proceeds or found.shown.verdict is Verdict.PASSED
+    return passed and (bound is None or bound.verdict is Verdict.PASSED)
 
 
 def requests_seen(s: ServiceSnapshot) -> int | None:

@@ -35,7 +35,7 @@ def words_for(s: ServiceSnapshot, revision: str, stable: str) -> dict[str, str]:
 
 def compares(slo: Slo) -> bool:
     """It needs answers of the stable beside those of the candidate."""
-    return any(found.strip() == "stable" for found in _PLACEHOLDER.findall(slo.query))
+    return any(found.strip() == "stable" for found in _PLACEHOLDER.findall(slo.query or ""))
 
 
 def filled(query: str, words: Mapping[str, str]) -> str | Unusable:
@@ -64,8 +64,9 @@ def unusable(s: ServiceSnapshot) -> Unusable | None:
     for slo in s.service.spec.slos:
         if slo.source not in s.settings.sources:
             return Unusable("UnknownMetricSource", f"SLO {slo.name}: {unknown_source(slo.source, s.settings.sources)}")
-        if isinstance(found := filled(slo.query, dummy), Unusable):
-            return Unusable(found.reason, f"SLO {slo.name}: {found.message}")
+        for query in (slo.query, slo.histogram, slo.requests, slo.failures):
+            if query is not None and isinstance(found := filled(query, dummy), Unusable):
+                return Unusable(found.reason, f"SLO {slo.name}: {found.message}")
     if s.service.spec.canary.min_requests and DEFAULT_SOURCE not in s.settings.sources:
         return Unusable(
             "UnknownMetricSource",
@@ -97,6 +98,21 @@ def judged(slo: Slo, reading: Reading) -> SloStatus:
     return SloStatus(name=slo.name, verdict=verdict, value=shown(reading.value), message=_compared(slo, reading.value))
 
 
+_WORST_FIRST: Final = (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASSED)
+
+
+def beside(bound: SloStatus | None, compared: SloStatus | None) -> SloStatus:
+    """A bound and a comparison of one SLO as one row: the worse verdict, and what both say."""
+    if bound is None or compared is None:
+        found = bound or compared
+        assert found is not None
+        return found
+    worse = min(bound.verdict, compared.verdict, key=_WORST_FIRST.index)
+    said = [one.message for one in (bound, compared) if one.verdict is worse or worse is not Verdict.FAILED]
+    value = bound.value if compared.value is not None else None
+    return SloStatus(name=bound.name, verdict=worse, value=value, message="; ".join(said))
+
+
 NOT_ASKED: Final = Reading(ReadingKind.OUTAGE, text="the SLO was not asked about on this look")
 _NO_DATA = (
     "the query found no series yet; if this lasts, check that requests reach the candidate, that Prometheus scrapes its"
@@ -106,7 +122,7 @@ _NO_DATA = (
 
 def explained(reading: Reading) -> str:
     """Why there is no number, and what to do."""
-    return _NO_DATA if reading.kind is ReadingKind.NO_DATA else reading.text or reading.kind.value
+    return reading.text or (_NO_DATA if reading.kind is ReadingKind.NO_DATA else reading.kind.value)
 
 
 def breached(slo: Slo, value: float) -> bool:

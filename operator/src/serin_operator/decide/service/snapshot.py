@@ -6,7 +6,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, ModelRevision, ModelService, StableStatus
+from serin_operator.api.v1alpha1 import (
+    BakeStatus,
+    CandidateStatus,
+    ComparisonStatus,
+    ModelRevision,
+    ModelService,
+    SloStatus,
+    StableStatus,
+)
 from serin_operator.decide.refusals import Refusal
 from serin_operator.manifests import names
 
@@ -35,11 +43,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """An SLO's comparison with the stable after this look."""
+
+    shown: SloStatus
+    reading: Reading  # VALUE when all samples that were asked for came; otherwise why nothing could be measured
+    seen: ComparisonStatus | None  # what status is to keep of it
+    proceeds: bool = False  # it cannot tell, and the user lets that pass
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One look at the metrics of the running canary step; there is one for each `intervalSeconds`."""
 
     samples: Mapping[str, Reading]  # by name of the SLO
     requests: Reading | None  # answered since the step began; None when minRequests is 0 and nobody asked
+    compared: Mapping[str, Compared] = field(default_factory=dict[str, Compared])  # by name of the SLO
 
 
 @dataclass(frozen=True, slots=True)

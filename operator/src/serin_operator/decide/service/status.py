@@ -12,7 +12,7 @@ from serin_operator.decide import conditions, refusals
 from serin_operator.decide.conditions import Finding
 from serin_operator.decide.service import facts, revisions, slos, words
 from serin_operator.decide.service.canary import Plan
-from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
+from serin_operator.decide.service.snapshot import Compared, Reading, ReadingKind, ServiceSnapshot
 
 
 class State(StrEnum):
@@ -237,11 +237,17 @@ def _measured(s: ServiceSnapshot, plan: Plan) -> Finding:
     readings: dict[str, Reading] = dict(s.look.samples)
     if s.look.requests is not None and s.look.requests.kind is not ReadingKind.NO_DATA:
         readings["requests"] = s.look.requests
+    readings.update((name, one.reading) for name, one in s.look.compared.items() if name not in readings or _tells(one))
     for name, reading in readings.items():
         if reading.kind is not ReadingKind.VALUE:
             text = slos.explained(reading)
             return conditions.false("MetricsAvailable", reading.kind.value, f"{name}: {text}; {_held(plan)}")
     return conditions.true("MetricsAvailable", "Measured")
+
+
+def _tells(compared: Compared) -> bool:
+    """It has something to say against measuring."""
+    return compared.reading.kind is not ReadingKind.VALUE
 
 
 FINDINGS: Final = (

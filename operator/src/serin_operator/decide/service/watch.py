@@ -4,15 +4,17 @@ A difference of two clock readings is not time that anybody watched: the clock m
 operator been away. So each look adds what passed since the last one, as far as that can be believed. Not here: what follows from it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, Watched
+from serin_operator.decide.service.snapshot import Compared
 
 OnTrial = CandidateStatus | BakeStatus
 W = TypeVar("W", bound=OnTrial)
 
-_NOTHING = {
+_NOTHING: Final[dict[str, Any]] = {
     "looked_at": None,
     "elapsed_seconds": 0,
     "watched_seconds": 0,
@@ -41,13 +43,13 @@ def started_at(status: OnTrial) -> datetime | None:
 
 def stopped(status: W) -> W:
     """The watch is over and begins at 0 when the route is in force again."""
-    return status.model_copy(update={**_NOTHING, _start_of(status): None})
+    return status.model_copy(update={**_nothing(status), _start_of(status): None})
 
 
 def begun(status: W, now: datetime, last_crash_at: datetime | None) -> W:
     """The route is in force: the watch begins."""
     return status.model_copy(
-        update={**_NOTHING, _start_of(status): now, "looked_at": now, "last_crash_at": last_crash_at}
+        update={**_nothing(status), _start_of(status): now, "looked_at": now, "last_crash_at": last_crash_at}
     )
 
 
@@ -63,6 +65,14 @@ def counted(status: W, now: datetime, interval: int, measured: bool, slowest_loo
             "blind_seconds": 0 if measured else blind,
         }
     )
+
+
+def seen(status: W, compared: Mapping[str, Compared]) -> W:
+    """With what the comparisons have seen."""
+    if not isinstance(status, CandidateStatus):
+        return status
+    found = [one.seen for one in compared.values() if one.seen is not None]
+    return status.model_copy(update={"comparisons": found})
 
 
 def waiting(status: W, now: datetime, poll: timedelta) -> W:
@@ -91,6 +101,11 @@ def without_stable(candidate: CandidateStatus, now: datetime, poll: timedelta, s
         return candidate  # not worth a write yet
     seconds = candidate.stable_silent_seconds + passed(last, now, int(poll.total_seconds()))
     return candidate.model_copy(update={"stable_silent_seconds": seconds, "stable_silent_at": now})
+
+
+def _nothing(status: Watched) -> dict[str, Any]:
+    """What a watch begins with; comparisons begin anew with it."""
+    return {**_NOTHING, "comparisons": []} if isinstance(status, CandidateStatus) else _NOTHING
 
 
 def _start_of(status: Watched) -> str:

@@ -121,7 +121,9 @@ def holding(s: ServiceSnapshot) -> str:
     found = ", ".join(
         one.message if one.value is not None else f"{one.name}: {one.message}" for one in facts.verdicts(s)
     )
-    return ", ".join(parts) + (f"; {found}" if found else "")
+    rests = ", ".join(facts.not_compared(s))
+    alone = f"; {rests} not compared: nobody is on {trial.refuge}, the bounds judge alone" if rests else ""
+    return ", ".join(parts) + (f"; {found}" if found else "") + alone
 
 
 def _waiting(s: ServiceSnapshot) -> list[str]:

@@ -151,7 +151,7 @@ def _numbers(c: Tally, s: Tally, rule: Rule) -> str:
     )
     return (
         f"{c.failed / c.requests:.2%} of {c.requests:.0f} requests failed, {s.failed / s.requests:.2%} of"
-        f" {s.requests:.0f} on the stable ({times}, with {1 - rule.level:.0%} confidence)"
+        f" {s.requests:.0f} on the stable ({times}, with {rule.confidence} confidence)"
     )
 
 

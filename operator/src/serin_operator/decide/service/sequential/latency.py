@@ -337,7 +337,7 @@ def _numbers(state: LatencyState, rule: Rule) -> str:
     """`latency is 1.96 times that of the stable (1.55 to 2.48 with 99 % confidence) in 62 requests against 59`."""
     ratio, low, high = ratio_bounds(state, rule.level)
     return (
-        f"typical latency is {ratio:.2f} times that of the stable ({low:.2f} to {high:.2f} with {1 - rule.level:.0%}"
+        f"typical latency is {ratio:.2f} times that of the stable ({low:.2f} to {high:.2f} with {rule.confidence}"
         f" confidence), over {sum(state.candidate_seen):.0f} requests against {sum(state.stable_seen):.0f}"
     )
 

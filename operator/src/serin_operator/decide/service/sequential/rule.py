@@ -24,11 +24,17 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not (
-            self.max_increase_percent > 0 <= self.max_increase_share < 1
+            self.max_increase_percent >= 0 <= self.max_increase_share < 1
+            and self.max_increase_percent + self.max_increase_share > 0
             and 0 < self.level < 1
             and 0 < self.tolerance_level < 1
         ):
             raise ValueError(f"a comparison needs a tolerance above 0 and levels between 0 and 1: {self}")
+
+    @property
+    def confidence(self) -> str:
+        """For people: `99 %`, `99.83 %`."""
+        return f"{100 * (1 - self.level):.4g} %"
 
     @property
     def tolerated(self) -> float:
