@@ -163,6 +163,7 @@ def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
 TICKETS = MINIMAL["FineTuneJob"]["spec"]["data"]["train"][0]
 COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
 WITHOUT_BOUND = {"name": "q", "metric": "heldout/RougeL"}
+QUIZ = {**MINIMAL["EvalGate"]["spec"]["suites"][0], "choices": {"field": "options"}}
 
 
 def refused(kind: str, path: str, value: Any, field: str, fix: str) -> Any:
@@ -307,7 +308,26 @@ REFUSED = [
     refused(G, "spec.requirements.0.testMethod", "McNemar", "spec.requirements[0]", "it needs comparedTo"),
     refused(
         G, "spec.requirements.0", {**COMPARED, "maxRegression": "0", "testMethod": "McNemar"},
-        "spec.requirements[0]", "right or wrong (ExactMatch): use PairedBootstrap",
+        "spec.requirements[0]", "right or wrong (Accuracy, ExactMatch, F1Micro): use PairedBootstrap",
+    ),
+    refused(G, "spec.suites.0.metrics", ["RougeL", "ECE"], "spec.suites[0]", "need choices: what the model may choose"),
+    refused(G, "spec.suites.0", {**QUIZ, "choices": {}}, "suites[0].choices", "either labels (the same for every row)"),
+    refused(
+        G, "spec.suites.0", {**QUIZ, "choices": {"labels": ["a", "b"], "field": "options"}},
+        "spec.suites[0].choices", "either labels (the same for every row) or field",
+    ),
+    refused(G, "spec.suites.0", {**QUIZ, "choices": {"labels": ["a"]}}, "choices.labels", "at least 2 items"),
+    refused(G, "spec.suites.0", {**QUIZ, "choices": {"labels": ["a", "a"]}}, "choices.labels[1]", "Duplicate value"),
+    refused(
+        G, "spec.suites.0", {**QUIZ, "metrics": ["RougeL", "F1Macro"]}, "spec.suites[0]", "F1Micro need choices.labels",
+    ),
+    refused(G, "spec.requirements.0", {"name": "q", "metric": "heldout/BLEU", "min": "0.35"}, "[0]", "write 35, not 0.35"),
+    refused(G, "spec.requirements.0", {"name": "q", "metric": "heldout/ChrF", "min": "101"}, "[0]", "from 0 to 100"),
+    refused(G, "spec.requirements.0", {"name": "q", "metric": "heldout/ECE", "max": "5"}, "[0]", "0.35 for 35 percent"),
+    refused(G, "spec.requirements.0", {"name": "q", "metric": "heldout/ECE", "min": "0.1"}, "[0]", "better when lower"),
+    refused(G, "spec.requirements.0", {"name": "q", "metric": "heldout/Brier", "max": "3"}, "[0]", "Brier goes from 0 to 2"),
+    refused(
+        G, "spec.requirements.0", {**COMPARED, "metric": "heldout/ECE", "maxRegression": "0.01"}, "[0]", "compare Brier",
     ),
     refused(G, "spec.requirements.0.weight", 0, "spec", "the gate would pass every model"),
     refused(G, "spec.requirements.0.weight", 101, "weight", "less than or equal to 100"),
@@ -325,7 +345,7 @@ REFUSED = [
     refused(
         P, "spec.requirements.0",
         {"name": "q", "metric": "Perplexity", "comparedTo": "Base", "maxRegression": "1", "testMethod": "Wilcoxon"},
-        "requirements[0]", "the same weight (RougeL)",
+        "requirements[0]", "the same weight (Brier, Rouge1, Rouge2, RougeL, TokenF1)",
     ),
     refused(P, "spec.mode", "Warn", "spec.mode", '"Enforce", "Audit"'),
     refused(P, "spec.requirements.0.metric", "heldout/RougeL", "spec.requirements[0].metric", '"RougeL"'),

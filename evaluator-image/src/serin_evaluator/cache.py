@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from serin_evaluator import __version__
-from serin_evaluator.metrics import Generation, Likelihood
+from serin_evaluator.measured import Choice, Generation, Likelihood
 from serin_evaluator.result import write_atomically
 
 log = logging.getLogger(__name__)
-Measured = TypeVar("Measured", Likelihood, Generation)
+Measured = TypeVar("Measured", Likelihood, Generation, Choice)
 _MEASURING = ("batches.py", "generation.py", "likelihood.py", "loading.py", "prompts.py", "suites.py")
 """The modules that the measured numbers depend on."""
 

@@ -28,13 +28,31 @@ class Document(BaseModel):
 
 
 class Metric(StrEnum):
-    """What can be measured. The first three read the model's likelihoods of the answers, the others its own answers."""
+    """What can be measured. The first three read the model's likelihoods of the answers, the next its own answers, the
+    last its choice among given ones."""
 
     PERPLEXITY = "Perplexity"
     CROSS_ENTROPY = "CrossEntropy"
     TOKEN_ACCURACY = "TokenAccuracy"
     EXACT_MATCH = "ExactMatch"
+    TOKEN_F1 = "TokenF1"
+    ROUGE_1 = "Rouge1"
+    ROUGE_2 = "Rouge2"
     ROUGE_L = "RougeL"
+    BLEU = "BLEU"
+    CHR_F = "ChrF"
+    ACCURACY = "Accuracy"
+    F1_MICRO = "F1Micro"
+    F1_MACRO = "F1Macro"
+    BRIER = "Brier"
+    ECE = "ECE"
+    ADAPTIVE_ECE = "AdaptiveECE"
+
+
+OF_CHOICES = frozenset(
+    {Metric.ACCURACY, Metric.F1_MICRO, Metric.F1_MACRO, Metric.BRIER, Metric.ECE, Metric.ADAPTIVE_ECE}
+)
+OF_LABELS = frozenset({Metric.F1_MICRO, Metric.F1_MACRO})
 
 
 class Role(StrEnum):
@@ -74,6 +92,22 @@ class Dataset(Document):
     uri: PvcUri
 
 
+class Choices(Document):
+    """The answers that a model chooses from: the same labels for every row, or those in a field of each row."""
+
+    labels: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(max_length=64)] = ()
+    field: Annotated[str, Field(max_length=64)] = ""
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> "Choices":
+        """Labels of which one is given twice could not be told apart."""
+        if bool(self.labels) == bool(self.field):
+            raise ValueError("choices needs either labels or field")
+        if self.labels and len({label.strip() for label in self.labels}) < max(2, len(self.labels)):
+            raise ValueError("choices.labels needs at least two labels, each given once")
+        return self
+
+
 class Suite(Document):
     """Examples, and what is measured on them."""
 
@@ -83,6 +117,18 @@ class Suite(Document):
     max_examples: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     stop: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
+    choices: Choices | None = None
+
+    @model_validator(mode="after")
+    def metrics_have_what_they_read(self) -> "Suite":
+        """Calibration of free text, say, means nothing."""
+        chosen = self.choices.labels if self.choices else ()
+        for metric in self.metrics:
+            if metric in OF_CHOICES and not self.choices:
+                raise ValueError(f"{metric} needs choices: what the model may choose from")
+            if metric in OF_LABELS and not chosen:
+                raise ValueError(f"{metric} needs choices.labels: the same for every row")
+        return self
 
 
 class Comparison(Document):

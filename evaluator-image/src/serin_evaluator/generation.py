@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from serin_evaluator.batches import left_padded, length_sorted
-from serin_evaluator.metrics import Generation
+from serin_evaluator.measured import Generation
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from serin_evaluator.batches import left_padded, length_sorted
-from serin_evaluator.metrics import Likelihood, Pair
+from serin_evaluator.measured import Likelihood, Pair
 
 _MOST_LOGITS = 64_000_000
 """Logits in memory at once (256 MB in fp32)."""

@@ -4,6 +4,7 @@ Only safetensors are loaded, and no code of the model's. Not here: whether its f
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from serin_evaluator.cache import Entry
 from serin_evaluator.errors import DataError, TryAgain
 from serin_evaluator.generation import Limits, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
-from serin_evaluator.metrics import Generation, Likelihood
+from serin_evaluator.measured import Choice, Generation, Likelihood
 from serin_evaluator.progress import Progress
 from serin_evaluator.prompts import Prompts
 from serin_evaluator.suites import Example
@@ -39,6 +40,26 @@ class LoadedModel:
         }
         measured = measure_likelihood(self._model, fitting, progress)
         return Entry(measured, tuple(sorted(pairs.keys() - fitting.keys())))
+
+    def choices(self, examples: Mapping[int, Example], progress: Progress) -> Entry[Choice]:
+        """How likely the model finds each of the answers that it may choose from."""
+        pairs = {
+            (line, place): self._prompts.pair(replace(example, answer=choice))
+            for line, example in examples.items()
+            for place, choice in enumerate(example.choices)
+        }
+        unfit = {
+            line
+            for (line, _), pair in pairs.items()
+            if not (pair.prompt and pair.answer and len(pair.prompt) + len(pair.answer) <= self._context)
+        }
+        fitting = {at: pair for at, ((line, _), pair) in enumerate(pairs.items()) if line not in unfit}
+        measured = measure_likelihood(self._model, fitting, progress)
+        found: dict[int, list[float]] = {}
+        for at, (line, _) in enumerate(pairs):
+            if line not in unfit:
+                found.setdefault(line, []).append(-measured[at].negative_log_likelihood)
+        return Entry({line: Choice(tuple(logs)) for line, logs in found.items()}, tuple(sorted(unfit)))
 
     def generations(
         self, examples: Mapping[int, Example], stop: tuple[str, ...], max_new_tokens: int, progress: Progress

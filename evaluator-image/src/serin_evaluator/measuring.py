@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from serin_evaluator.cache import Entry, ScoreCache, evaluator_version
-from serin_evaluator.config import Model
+from serin_evaluator.config import OF_CHOICES, Model
 from serin_evaluator.manifest import verify
-from serin_evaluator.metrics import FROM_LIKELIHOOD, Generation, Likelihood
+from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.metrics import FROM_GENERATION, FROM_LIKELIHOOD
 from serin_evaluator.progress import Progress
 from serin_evaluator.suites import LoadedSuite
 from serin_evaluator.uris import model_path
@@ -26,6 +27,7 @@ class Measured:
 
     likelihood: Entry[Likelihood] | None = None
     generation: Entry[Generation] | None = None
+    choice: Entry[Choice] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class _Task:
         common = {"model": self.model.digest, "evaluator": evaluator_version(), "device": device, **examples}
         if self.kind is Likelihood:
             return {"kind": "Likelihood", **common}
+        if self.kind is Choice:
+            assert suite.choices is not None
+            return {"kind": "Choice", "choices": suite.choices.model_dump(mode="json"), **common}
         return {"kind": "Generation", "maxNewTokens": suite.max_new_tokens, "stop": suite.stop, **common}
 
 
@@ -82,20 +87,26 @@ def _measure_missing(
 
 def _run(loaded: Any, task: _Task) -> Entry[Any]:
     suite = task.suite.suite
-    progress = Progress(f"role={task.model.role} suite={suite.name} kind={_name(task)}", len(task.suite.examples))
+    examples = task.suite.examples
+    total = sum(len(one.choices) for one in examples.values()) if task.kind is Choice else len(examples)
+    progress = Progress(f"role={task.model.role} suite={suite.name} kind={_name(task)}", total)
+    if task.kind is Choice:
+        return loaded.choices(examples, progress)
     if task.kind is Likelihood:
         return loaded.likelihoods(task.suite.examples, progress)
     return loaded.generations(task.suite.examples, suite.stop, suite.max_new_tokens, progress)
 
 
 def _kinds(suite: LoadedSuite) -> list[type[Any]]:
-    """Likelihood, Generation or both."""
+    """Likelihood, Generation, Choice or several."""
     wanted = set(suite.suite.metrics)
     kinds: list[type[Any]] = []
     if wanted & FROM_LIKELIHOOD:
         kinds.append(Likelihood)
-    if wanted - FROM_LIKELIHOOD:
+    if wanted & FROM_GENERATION:
         kinds.append(Generation)
+    if wanted & OF_CHOICES:
+        kinds.append(Choice)
     return kinds
 
 
@@ -103,6 +114,8 @@ def _keep(found: dict[str, Measured], task: _Task, entry: Entry[Any]) -> None:
     measured = found[task.suite.suite.name]
     if task.kind is Likelihood:
         measured.likelihood = entry
+    elif task.kind is Choice:
+        measured.choice = entry
     else:
         measured.generation = entry
 

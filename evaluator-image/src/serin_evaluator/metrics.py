@@ -4,46 +4,41 @@ Pure: a new metric over old measurements costs nothing. Not here: the measuring 
 and the uncertainty (`uncertainty.py`).
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 
-from serin_evaluator.config import Metric
+from serin_evaluator.config import OF_CHOICES, Metric
+from serin_evaluator.corpus import corpus_sample
+from serin_evaluator.measured import Generation, Likelihood
+from serin_evaluator.sums import Sums
+from serin_evaluator.texts import exact_match, rouge_1, rouge_2, rouge_l, token_f1
 from serin_evaluator.uncertainty import EXPONENTIAL, Sample
 
-
-@dataclass(frozen=True)
-class Pair:
-    """The tokens of a prompt and of the answer to it."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How likely a model finds the answer of one example: minus the log-likelihood of its tokens, in nats."""
-
-    negative_log_likelihood: float
-    tokens: int
-    correct: int
-    """Tokens that the model itself would have chosen, given the ones before."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a model answers to the prompt of one example."""
-
-    text: str
-    tokens: int
-    finish: str
-    """`stop`: it ended by itself or at a stop string. `length`: it was cut at the most tokens allowed."""
-
-
 FROM_LIKELIHOOD: Final = frozenset({Metric.PERPLEXITY, Metric.CROSS_ENTROPY, Metric.TOKEN_ACCURACY})
+FROM_GENERATION: Final = frozenset(Metric) - FROM_LIKELIHOOD - OF_CHOICES
+LOWER_IS_BETTER: Final = frozenset(
+    {Metric.PERPLEXITY, Metric.CROSS_ENTROPY, Metric.BRIER, Metric.ECE, Metric.ADAPTIVE_ECE}
+)
+UNITS: Final[Mapping[Metric, str]] = {
+    Metric.PERPLEXITY: "choices per token",
+    Metric.CROSS_ENTROPY: "nats per token",
+    Metric.BRIER: "squared error, 0 to 2",
+    Metric.BLEU: "0 to 100",
+    Metric.CHR_F: "0 to 100",
+}
+"""What a number of the metric is; all others are shares from 0 to 1."""
+
+
+def unit(metric: Metric) -> str:
+    """What a number of this metric is."""
+    return UNITS.get(metric, "share, 0 to 1")
+
+
+def direction(metric: Metric) -> str:
+    """Which numbers are better."""
+    return "LowerIsBetter" if metric in LOWER_IS_BETTER else "HigherIsBetter"
 
 
 def likelihood_sample(metric: Metric, measured: Mapping[int, Likelihood]) -> Sample:
@@ -60,47 +55,20 @@ def likelihood_sample(metric: Metric, measured: Mapping[int, Likelihood]) -> Sam
     return Sample(ids, losses, weights, lowest=0.0)
 
 
-def generation_sample(metric: Metric, measured: Mapping[int, Generation], answers: Mapping[int, str]) -> Sample:
-    """The sample of a metric that compares a model's answers with the right ones; examples weigh the same."""
+def generation_sample(metric: Metric, measured: Mapping[int, Generation], answers: Mapping[int, str]) -> Sample | Sums:
+    """The sample of a metric that compares a model's answers with the right ones."""
+    if metric in (Metric.BLEU, Metric.CHR_F):
+        return corpus_sample(metric, {one: row.text for one, row in measured.items()}, answers)
     ids = tuple(sorted(measured))
     score = _TEXT_METRICS[metric]
     values = np.array([score(measured[one].text, answers[one]) for one in ids], dtype=float)
     return Sample(ids, values, np.ones(len(ids)), lowest=0.0, highest=1.0)
 
 
-def exact_match(text: str, answer: str) -> float:
-    """1 when the texts are the same but for white space around them."""
-    return float(text.strip() == answer.strip())
-
-
-def rouge_l(text: str, answer: str) -> float:
-    """ROUGE-L (Lin 2004, aclanthology.org/W04-1013): F1 of the longest common subsequence of words.
-
-    Words are runs of a-z and 0-9 in lower case, as in the `rouge-score` package, so that numbers are comparable.
-    """
-    said, right = _words(text), _words(answer)
-    common = _longest_common_subsequence(said, right)
-    return 2 * common / (len(said) + len(right)) if common else 0.0
-
-
 _TEXT_METRICS: Final[Mapping[Metric, Callable[[str, str], float]]] = {
     Metric.EXACT_MATCH: exact_match,
+    Metric.TOKEN_F1: token_f1,
+    Metric.ROUGE_1: rouge_1,
+    Metric.ROUGE_2: rouge_2,
     Metric.ROUGE_L: rouge_l,
 }
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
-    """Its length, by the bit-parallel method (Crochemore et al. 2001): a whole row of the table is one integer."""
-    places: dict[str, int] = {}
-    for index, word in enumerate(left):
-        places[word] = places.get(word, 0) | 1 << index
-    everything = (1 << len(left)) - 1
-    row = everything
-    for word in right:
-        matches = row & places.get(word, 0)
-        row = (row + matches | row - matches) & everything
-    return len(left) - row.bit_count()

@@ -8,7 +8,7 @@ tests/images holds the two together. Not here: what the model does with the toke
 from typing import Any
 
 from serin_evaluator.errors import DataError
-from serin_evaluator.metrics import Pair
+from serin_evaluator.measured import Pair
 from serin_evaluator.suites import Example
 
 

@@ -81,7 +81,7 @@ def _suite(suite: LoadedSuite, measured: Measurements) -> dict[str, Any]:
 
 
 def _too_long(measured: Measured) -> dict[str, int]:
-    entries = {"likelihood": measured.likelihood, "generation": measured.generation}
+    entries = {"likelihood": measured.likelihood, "generation": measured.generation, "choice": measured.choice}
     return {kind: len(entry.too_long) for kind, entry in entries.items() if entry is not None}
 
 

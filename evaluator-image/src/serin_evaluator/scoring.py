@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serin_evaluator.config import Comparison, EvaluateConfig, Metric, Role
+from serin_evaluator.config import OF_CHOICES, Comparison, EvaluateConfig, Metric, Role
+from serin_evaluator.labels import choice_sample
 from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample
 from serin_evaluator.result import Difference, Score
 from serin_evaluator.suites import LoadedSuite
-from serin_evaluator.uncertainty import Sample, Unfit, difference, estimate
+from serin_evaluator.uncertainty import AnySample, Sample, Unfit, difference, estimate
 
-Samples = Mapping[tuple[str, Metric, Role], Sample]
+Samples = Mapping[tuple[str, Metric, Role], AnySample]
 FEWEST_EXAMPLES = 2
 """One example has no spread, so it would be a number without uncertainty."""
 
@@ -42,7 +43,7 @@ class Scores:
 
 def samples(
     suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]
-) -> dict[tuple[str, Metric, Role], Sample]:
+) -> dict[tuple[str, Metric, Role], AnySample]:
     """The sample of each suite, metric and model."""
     return {
         (suite.suite.name, metric, role): _sample(suite, metric, of_model[suite.suite.name])
@@ -52,7 +53,12 @@ def samples(
     }
 
 
-def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> Sample:
+def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> AnySample:
+    if metric in OF_CHOICES:
+        assert measured.choice is not None
+        assert suite.suite.choices is not None
+        right = {line: example.right for line, example in suite.examples.items()}
+        return choice_sample(metric, measured.choice.measured, right, suite.suite.choices.labels)
     if metric in FROM_LIKELIHOOD:
         assert measured.likelihood is not None
         return likelihood_sample(metric, measured.likelihood.measured)
@@ -75,7 +81,7 @@ def score(config: EvaluateConfig, found: Samples) -> Scores:
 
 
 def _score(
-    config: EvaluateConfig, key: tuple[str, Metric, Role], sample: Sample, missing: list[Missing]
+    config: EvaluateConfig, key: tuple[str, Metric, Role], sample: AnySample, missing: list[Missing]
 ) -> Score | None:
     suite, metric, role = key
     made = None
@@ -130,10 +136,12 @@ def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing
     )
 
 
-def _why_incomparable(metric: Metric, ours: Sample, theirs: Sample) -> str:
+def _why_incomparable(metric: Metric, ours: AnySample, theirs: AnySample) -> str:
     """Numbers per token mean nothing to each other when the models cut the answers into different tokens."""
     if metric not in FROM_LIKELIHOOD:
         return ""
+    assert isinstance(ours, Sample)
+    assert isinstance(theirs, Sample)
     shared = set(ours.ids) & set(theirs.ids)
     same = np.array_equal(ours.only(shared).weights, theirs.only(shared).weights)
     return "" if same else "the models have different tokenizers, so numbers per token cannot be compared"

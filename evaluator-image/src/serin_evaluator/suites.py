@@ -11,13 +11,14 @@ import json
 import random
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from serin_evaluator.config import Suite
+from serin_evaluator.config import Choices, Suite
 from serin_evaluator.errors import DataError
 from serin_evaluator.uris import local_path
 
+MOST_CHOICES = 64
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -29,6 +30,10 @@ class Example:
     prompt: str
     messages: tuple[dict[str, str], ...]
     answer: str
+    choices: tuple[str, ...] = ()
+    """What the model may choose from, each as it would stand after the prompt."""
+    right: int = 0
+    """The place of the answer among the choices."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def _examples(content: bytes, suite: Suite) -> Iterator[tuple[int, Example]]:
         if not line.strip():
             continue
         try:
-            yield number, parse_row(number, json.loads(line))
+            row = json.loads(line)
+            yield number, with_choices(parse_row(number, row), row, suite.choices)
         except ValueError as error:
             raise DataError(
                 "DatasetInvalid",
@@ -101,6 +107,23 @@ def parse_row(line: int, row: Any) -> Example:
         asked = _asked(row, "input")
         return Example(line, asked + "\n", ({"role": "user", "content": asked},), _text(row, "output"))
     raise ValueError("the row has none of messages, prompt and input")
+
+
+def with_choices(example: Example, row: Any, wanted: Choices | None) -> Example:
+    """The example with what its model chooses from, when the suite has choices and the row an answer."""
+    if wanted is None or not example.answer.strip():
+        return example
+    given = wanted.labels or row.get(wanted.field)
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) and one.strip() for one in given):
+        raise ValueError(f"{wanted.field} is not a list of texts to choose from")
+    choices = [one.strip() for one in given]
+    if len(set(choices)) < len(choices) or not 2 <= len(choices) <= MOST_CHOICES:
+        raise ValueError(f"{wanted.field} needs 2 to {MOST_CHOICES} choices, each once")
+    answer = example.answer.strip()
+    if answer not in choices:
+        raise ValueError(f"the answer {answer[:60]!r} is none of the choices {', '.join(choices)[:200]}")
+    before = example.answer[: len(example.answer) - len(example.answer.lstrip())]
+    return replace(example, choices=tuple(before + one for one in choices), right=choices.index(answer))
 
 
 def _from_messages(line: int, messages: Any) -> Example:

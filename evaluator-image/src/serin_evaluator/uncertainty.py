@@ -1,9 +1,9 @@
 """Estimates with honest uncertainty: value, standard error and a confidence curve over examples.
 
-Every metric here is a ratio of sums over examples (a mean is the ratio with weight 1; cross-entropy weighs by
-tokens), seen through a monotone function (perplexity is the exponential of cross-entropy). So one estimator serves
-them all. Not here: where the numbers come from (`metrics.py`), the shapes of curves (`curves.py`), and whether a
-difference is good or bad (the operator).
+Most metrics are a ratio of sums over examples (a mean is the ratio with weight 1; cross-entropy weighs by tokens), seen
+through a monotone function (perplexity is the exponential of cross-entropy). So one estimator serves them all; BLEU and
+its like (`sums.py`) and calibration (`calibration.py`) have their own. Not here: where the numbers come from
+(`metrics.py`), the shapes of curves (`curves.py`), and whether a difference is good or bad (the operator).
 """
 
 import math
@@ -13,9 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from serin_evaluator import curves
+from serin_evaluator import curves, sums
+from serin_evaluator.calibration import Confidences
 from serin_evaluator.config import Method
 from serin_evaluator.curves import PROBABILITIES, Array
+from serin_evaluator.sums import Sums
 
 RESAMPLES: Final = 10_000
 _FEWEST_RESAMPLES: Final = 2000
@@ -100,8 +102,15 @@ class Unfit(ValueError):
     """The method does not fit what was measured; the text says why."""
 
 
-def estimate(sample: Sample, seed: Sequence[int]) -> Estimate:
+AnySample = Sample | Sums | Confidences
+
+
+def estimate(sample: AnySample, seed: Sequence[int]) -> Estimate:
     """The metric with its uncertainty."""
+    if isinstance(sample, Sums):
+        return _of_sums([sample], seed, sample.lowest, sample.highest)
+    if isinstance(sample, Confidences):
+        return _of_confidences(sample, seed)
     value, n = sample.value(), len(sample)
     if sample.right_or_wrong():
         curve = curves.of_share(round(float(sample.numerators.sum())), n)
@@ -117,7 +126,7 @@ def estimate(sample: Sample, seed: Sequence[int]) -> Estimate:
 
 
 def difference(
-    candidate: Sample, other: Sample, seed: Sequence[int], method: Method = Method.PAIRED_BOOTSTRAP
+    candidate: AnySample, other: AnySample, seed: Sequence[int], method: Method = Method.PAIRED_BOOTSTRAP
 ) -> Estimate | None:
     """Candidate minus other over the examples that both have, in pairs.
 
@@ -127,6 +136,13 @@ def difference(
     if len(shared) < 2:
         return None
     ours, theirs = candidate.only(shared), other.only(shared)
+    if isinstance(ours, Confidences) or isinstance(theirs, Confidences):
+        raise Unfit("noise makes calibration errors larger, so a difference of two says little: compare Brier instead")
+    if isinstance(ours, Sums) or isinstance(theirs, Sums):
+        if not (isinstance(ours, Sums) and isinstance(theirs, Sums) and method is Method.PAIRED_BOOTSTRAP):
+            raise Unfit(f"{method} needs a score of each example, and this metric is one of all of them together")
+        span = ours.highest - ours.lowest
+        return _of_sums([ours, theirs], seed, -span, span)
     if method is Method.MCNEMAR:
         return _by_mcnemar(ours, theirs)
     if method is Method.WILCOXON:
@@ -172,6 +188,34 @@ def _by_bootstrap(samples: Sequence[Sample], seed: Sequence[int], lowest: float,
         drawn[0][0], drawn[0][1], np.concatenate([resampled for _, _, resampled in drawn], axis=-1), n
     )
     return _estimate(value, n, stderr, np.clip(curve, lowest, highest))
+
+
+def _of_sums(samples: Sequence[Sums], seed: Sequence[int], lowest: float, highest: float) -> Estimate:
+    """The first sample's metric, minus the second's when there are two."""
+    n = len(samples[0])
+    drawn = [sums.studentised(samples, counts) for counts in resamples(n, seed)]
+    value, stderr = float(drawn[0][0]), float(drawn[0][1])
+    if not math.isfinite(value + stderr) or stderr <= _NO_SPREAD * max(1.0, abs(value)):
+        return _estimate(value, n, 0.0, curves.of_no_spread(value, n, lowest, highest))
+    curve = curves.of_resamples(drawn[0][0], drawn[0][1], np.concatenate([found for _, _, found in drawn]), n)
+    return _estimate(value, n, stderr, np.clip(curve, lowest, highest))
+
+
+def _of_confidences(sample: Confidences, seed: Sequence[int]) -> Estimate:
+    """The usual estimate and limits above it; the limits below it are those of the careful one.
+
+    The careful estimate's two halves lend each other their directions, so they may err together: its standard error is
+    taken as if they did.
+    """
+    n = len(sample)
+    usual, careful = (
+        _by_bootstrap([Sample(sample.ids, gaps, np.ones(n))], seed, -1.0, 1.0)
+        for gaps in (sample.gaps_by_example(), sample.gaps_without_noise(seed))
+    )
+    low = careful.value - math.sqrt(2) * (careful.value - np.array(careful.curve))
+    half = len(PROBABILITIES) // 2
+    curve = np.concatenate([np.minimum(low[:half], usual.value), usual.curve[half:]])
+    return _estimate(usual.value, n, usual.stderr, np.clip(curve, sample.lowest, sample.highest))
 
 
 def resamples(n: int, seed: Sequence[int], number: int | None = None) -> Iterator[Array]:

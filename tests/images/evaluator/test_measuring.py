@@ -7,7 +7,7 @@ import pytest
 import torch
 from serin_evaluator.generation import Limits, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
-from serin_evaluator.metrics import Pair
+from serin_evaluator.measured import Pair
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 

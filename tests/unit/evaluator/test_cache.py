@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from serin_evaluator.cache import Entry, ScoreCache, evaluator_version
-from serin_evaluator.metrics import Generation, Likelihood
+from serin_evaluator.measured import Generation, Likelihood
 
 IDENTITY = {"kind": "Likelihood", "model": "sha256:aa", "stop": ("\n",)}
 ENTRY = Entry({3: Likelihood(1.25, 4, 2), 9: Likelihood(float("nan"), 1, 0)}, (5,))

@@ -26,12 +26,22 @@ def test_the_contracts_example_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        pytest.param({"suites": [suite_document(metrics=["BLEU"])]}, "suites.0.metrics.0", id="an unknown metric"),
+        pytest.param({"suites": [suite_document(metrics=["METEOR"])]}, "suites.0.metrics.0", id="an unknown metric"),
         pytest.param({"models": [BASE]}, "no Candidate", id="no candidate"),
         pytest.param({"models": [CANDIDATE, CANDIDATE]}, "role Candidate is given more than once", id="two candidates"),
         pytest.param({"suites": [suite_document()] * 2}, "suite heldout is given more than once", id="one suite twice"),
         pytest.param({"suites": [suite_document(stop=[""])]}, "suites.0.stop.0", id="an empty stop string"),
         pytest.param({"suites": [suite_document(metrics=[])]}, "suites.0.metrics", id="a suite that measures nothing"),
+        pytest.param({"suites": [suite_document(metrics=["ECE"])]}, "ECE needs choices", id="calibration of free text"),
+        pytest.param(
+            {"suites": [suite_document(metrics=["F1Macro"], choices={"field": "options"})]},
+            "F1Macro needs choices.labels",
+            id="labels that differ from row to row",
+        ),
+        pytest.param(
+            {"suites": [suite_document(choices={"labels": ["a", " a"]})]}, "at least two labels", id="a label twice"
+        ),
+        pytest.param({"suites": [suite_document(choices={})]}, "either labels or field", id="choices of nothing"),
         pytest.param({"temperature": 1}, "temperature", id="an unknown field"),
         pytest.param({"stage": "Train"}, "stage", id="another stage's config"),
         pytest.param({"models": [{**CANDIDATE, "digest": "abc"}]}, "models.0.digest", id="no digest"),

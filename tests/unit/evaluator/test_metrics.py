@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from serin_evaluator.config import Metric
-from serin_evaluator.metrics import (
-    Generation,
-    Likelihood,
-    exact_match,
-    generation_sample,
-    likelihood_sample,
-    rouge_l,
-)
+from serin_evaluator.measured import Generation, Likelihood
+from serin_evaluator.metrics import generation_sample, likelihood_sample
+from serin_evaluator.texts import exact_match, rouge_l
 
 PUBLISHED = Path(__file__).parents[2] / "golden" / "evaluator" / "rouge_l.json"
 

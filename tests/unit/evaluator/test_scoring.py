@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from serin_evaluator.cache import Entry
 from serin_evaluator.config import Role, Suite
+from serin_evaluator.measured import Generation, Likelihood
 from serin_evaluator.measuring import Measured
-from serin_evaluator.metrics import Generation, Likelihood
 from serin_evaluator.scoring import Scores, samples, score
 from serin_evaluator.suites import Example, LoadedSuite
 from support.evaluation import config, suite_document

@@ -57,6 +57,51 @@ def test_a_row_becomes_an_example(row: Any, example: Example) -> None:
     assert parse_row(1, row) == example
 
 
+QUIZ = {"choices": {"field": "options"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "choices", "taken", "right"),
+    [
+        pytest.param({"options": ["4", "5"]}, {"field": "options"}, (" 4", " 5"), 0, id="the row's own"),
+        pytest.param({}, {"labels": ["5", "4"]}, (" 5", " 4"), 1, id="the suite's labels"),
+    ],
+)
+def test_choices_stand_after_the_prompt_as_the_answer_does(
+    volumes: Path, row: Any, choices: Any, taken: Any, right: int
+) -> None:
+    wanted = suite([{"prompt": "2+2=", "completion": " 4", **row}], volumes, choices=choices)
+
+    example = load_suite(wanted, seed=7).examples[1]
+
+    assert (example.choices, example.right) == (taken, right)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param(["4", "5"], "the answer '6' is none of the choices 4, 5", id="the answer is not among them"),
+        pytest.param(None, "options is not a list of texts", id="no such field"),
+        pytest.param(["6", 5], "options is not a list of texts", id="a number"),
+        pytest.param(["6"], "2 to 64 choices", id="nothing to choose"),
+        pytest.param(["6", " 6"], "each once", id="the same twice"),
+    ],
+)
+def test_choices_that_cannot_be_scored_are_named_by_line(volumes: Path, options: Any, why: str) -> None:
+    wanted = suite([{"prompt": "3+3=", "completion": "6", "options": options}], volumes, **QUIZ)
+
+    with pytest.raises(DataError) as caught:
+        load_suite(wanted, seed=7)
+
+    assert f"heldout.jsonl:1: {why}" in caught.value.message or why in caught.value.message
+
+
+def test_a_row_without_an_answer_needs_no_choices(volumes: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "options": ["b", "c"]}, {"prompt": "d"}]
+
+    assert load_suite(suite(rows, volumes, **QUIZ), seed=7).without_answer == 1
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [

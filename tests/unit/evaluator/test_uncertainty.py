@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from serin_evaluator.calibration import Confidences
 from serin_evaluator.config import Method
+from serin_evaluator.sums import Sums
 from serin_evaluator.uncertainty import EXPONENTIAL, Sample, Unfit, difference, estimate
 
 
@@ -143,6 +145,16 @@ def test_a_method_that_does_not_fit_says_why() -> None:
         difference(tokens, tokens, (7,), Method.WILCOXON)
     with pytest.raises(Unfit, match="have no ranks"):
         difference(answers, answers, (7,), Method.WILCOXON)
+
+
+def test_what_has_no_score_of_each_example_is_not_compared_by_examples() -> None:
+    sure = Confidences((0, 1, 2), np.array([0.9, 0.8, 0.7]), np.array([1.0, 0.0, 1.0]))
+    together = Sums((0, 1, 2), np.ones((3, 2)), lambda sums: sums[..., 0] / sums[..., 1], np.ones(3), highest=1.0)
+
+    with pytest.raises(Unfit, match="compare Brier instead"):
+        difference(sure, sure, (7,))
+    with pytest.raises(Unfit, match="one of all of them together"):
+        difference(together, together, (7,), Method.WILCOXON)
 
 
 def test_mcnemar_counts_the_examples_that_only_one_model_gets_right() -> None:

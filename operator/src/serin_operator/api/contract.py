@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from serin_operator.api.v1alpha1 import (
     Checkpoints,
+    Choices,
     Cleaning,
     ComparedTo,
     ComparisonMethod,
@@ -147,6 +148,7 @@ class EvaluateSuite(_Contract):
     max_examples: int
     max_new_tokens: int
     stop: tuple[str, ...] = ()
+    choices: Choices | None = None  # None: not in the key, which is then as before there were any
 
 
 class WantedComparison(_Contract):

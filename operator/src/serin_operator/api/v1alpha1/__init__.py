@@ -26,11 +26,16 @@ from serin_operator.api.v1alpha1.data import (
 )
 from serin_operator.api.v1alpha1.gate import (
     BY_EXAMPLE,
+    CALIBRATION,
     HIGHEST,
     LOWER_IS_BETTER,
     LOWEST,
+    OF_CHOICES,
+    OF_LABELS,
     RIGHT_OR_WRONG,
     SHARES,
+    TO_ONE_HUNDRED,
+    Choices,
     ComparedTo,
     ComparisonMethod,
     Confidence,

@@ -11,25 +11,58 @@ from serin_operator.api.v1alpha1.shared import Decimal, NonNegativeDecimal, Obje
 
 
 class Metric(StrEnum):
+    """The first three read the model's likelihoods of the answers, the next its own answers, the last its choice among
+    given ones."""
+
     PERPLEXITY = "Perplexity"
     CROSS_ENTROPY = "CrossEntropy"
     TOKEN_ACCURACY = "TokenAccuracy"
     EXACT_MATCH = "ExactMatch"
+    TOKEN_F1 = "TokenF1"
+    ROUGE_1 = "Rouge1"
+    ROUGE_2 = "Rouge2"
     ROUGE_L = "RougeL"
+    BLEU = "BLEU"
+    CHR_F = "ChrF"
+    ACCURACY = "Accuracy"
+    F1_MICRO = "F1Micro"
+    F1_MACRO = "F1Macro"
+    BRIER = "Brier"
+    ECE = "ECE"
+    ADAPTIVE_ECE = "AdaptiveECE"
 
 
-LOWER_IS_BETTER = frozenset({Metric.PERPLEXITY, Metric.CROSS_ENTROPY})
+OF_LABELS = frozenset({Metric.F1_MICRO, Metric.F1_MACRO})
+"""Metrics that need the same choices for every row."""
 
 
-SHARES = frozenset({Metric.TOKEN_ACCURACY, Metric.EXACT_MATCH, Metric.ROUGE_L})
+CALIBRATION = frozenset({Metric.ECE, Metric.ADAPTIVE_ECE})
+"""Metrics that noise makes larger, so that the difference of two says little."""
+
+
+OF_CHOICES = OF_LABELS | CALIBRATION | {Metric.ACCURACY, Metric.BRIER}
+"""Metrics that need choices."""
+
+
+LOWER_IS_BETTER = CALIBRATION | {Metric.PERPLEXITY, Metric.CROSS_ENTROPY, Metric.BRIER}
+
+
+TO_ONE_HUNDRED = frozenset({Metric.BLEU, Metric.CHR_F})
+"""Metrics from 0 to 100, higher being better: everybody writes them so."""
+
+
+HIGHER = frozenset(Metric) - LOWER_IS_BETTER
+
+
+SHARES = HIGHER - TO_ONE_HUNDRED
 """Metrics from 0 to 1, higher being better."""
 
 
-RIGHT_OR_WRONG = frozenset({Metric.EXACT_MATCH})
+RIGHT_OR_WRONG = frozenset({Metric.EXACT_MATCH, Metric.ACCURACY, Metric.F1_MICRO})
 """Metrics for which each example is either right or wrong."""
 
 
-BY_EXAMPLE = frozenset({Metric.ROUGE_L})
+BY_EXAMPLE = frozenset({Metric.TOKEN_F1, Metric.ROUGE_1, Metric.ROUGE_2, Metric.ROUGE_L, Metric.BRIER})
 """Metrics that weigh every example the same and give it a degree."""
 
 
@@ -37,7 +70,7 @@ LOWEST = {Metric.PERPLEXITY: 1.0}
 """Where a metric's range begins when not at 0."""
 
 
-HIGHEST = dict.fromkeys(SHARES, 1.0)
+HIGHEST = dict.fromkeys(SHARES | CALIBRATION, 1.0) | dict.fromkeys(TO_ONE_HUNDRED, 100.0) | {Metric.BRIER: 2.0}
 """Where a metric's range ends, when it does."""
 
 
@@ -50,8 +83,44 @@ class Dataset(ApiModel):
     uri: DatasetUri
 
 
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Choices(ApiModel):
+    """What a model chooses from: `labels`, the same for every row, or the list of texts in a `field` of each row.
+
+    The model's choice is the one it finds likeliest after the prompt; the row's answer must be one of them.
+    """
+
+    model_config = rules(
+        rule("has(self.labels) != has(self.field)", "choices needs either labels (the same for every row) or field")
+    )
+
+    labels: (
+        Annotated[list[Label], Field(min_length=2, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})]
+        | None
+    ) = None
+    field: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
+def metrics_among(metrics: Iterable[Metric]) -> str:
+    """Whether a suite measures one of these, in CEL."""
+    return f"self.metrics.exists(m, m.matches('^({'|'.join(sorted(metrics))})$'))"
+
+
 class Suite(ApiModel):
     """Rows with known answers, and what is measured on them."""
+
+    model_config = rules(
+        rule(
+            f"has(self.choices) || !{metrics_among(OF_CHOICES)}",
+            f"{', '.join(sorted(OF_CHOICES))} need choices: what the model may choose from",
+        ),
+        rule(
+            f"(has(self.choices) && has(self.choices.labels)) || !{metrics_among(OF_LABELS)}",
+            f"{', '.join(sorted(OF_LABELS))} need choices.labels: the same for every row",
+        ),
+    )
 
     name: Name
     dataset: Dataset
@@ -61,6 +130,7 @@ class Suite(ApiModel):
     max_examples: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=8)] = []
+    choices: Choices | None = None
 
 
 class ComparedTo(StrEnum):
@@ -116,22 +186,39 @@ def metric_rules(pattern: str) -> tuple[dict[str, str], ...]:
     def words(metrics: Iterable[Metric]) -> str:
         return ", ".join(sorted(metrics))
 
-    within = " && ".join(
-        f"({absent_or_no_number(field)} || (double(self.{field}) >= 0.0 && double(self.{field}) <= 1.0))"
-        for field in ("min", "max", "maxRegression", "minImprovement")
-    )
+    def within(highest: float) -> str:
+        return " && ".join(
+            f"({absent_or_no_number(field)} || (double(self.{field}) >= 0.0 && double(self.{field}) <= {highest}))"
+            for field in ("min", "max", "maxRegression", "minImprovement")
+        )
+
     return (
         rule(
-            f"!{one_of(SHARES)} || ({within})",
-            f"{words(SHARES)} go from 0 to 1, and so must their bounds and margins: write 0.35 for 35 percent",
+            f"!{one_of(SHARES | CALIBRATION)} || ({within(1.0)})",
+            f"{words(SHARES | CALIBRATION)} go from 0 to 1, and so must their bounds and margins: write 0.35 for 35"
+            " percent",
+        ),
+        rule(
+            f"!{one_of(TO_ONE_HUNDRED)} || ({within(100.0)} && ({absent_or_no_number('min')}"
+            " || double(self.min) == 0.0 || double(self.min) > 1.0))",
+            f"{words(TO_ONE_HUNDRED)} go from 0 to 100, and so must their bounds and margins: write 35, not 0.35",
+        ),
+        rule(
+            f"!{one_of({Metric.BRIER})} || ({within(2.0)})",
+            "Brier goes from 0 to 2 (over all choices), and so must its bounds and margins",
+        ),
+        rule(
+            f"!{one_of(CALIBRATION)} || !has(self.comparedTo)",
+            f"{words(CALIBRATION)} have bounds only: noise makes them larger, so the difference of two says little;"
+            " compare Brier",
         ),
         rule(
             f"!{one_of(LOWER_IS_BETTER)} || !has(self.min) || has(self.max)",
             f"{words(LOWER_IS_BETTER)} are better when lower, so a floor alone asks for a bad model: give max",
         ),
         rule(
-            f"!{one_of(SHARES)} || !has(self.max) || has(self.min)",
-            f"{words(SHARES)} are better when higher, so a ceiling alone asks for a bad model: give min",
+            f"!{one_of(HIGHER)} || !has(self.max) || has(self.min)",
+            f"{words(HIGHER)} are better when higher, so a ceiling alone asks for a bad model: give min",
         ),
         rule(
             f"!{one_of(LOWEST)} || {absent_or_no_number('max')} || double(self.max) > 1.0",
@@ -181,10 +268,8 @@ class Requirement(ApiModel):
             json_schema_extra=field_rules(
                 [
                     rule(
-                        "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?/"
-                        "(Perplexity|CrossEntropy|TokenAccuracy|ExactMatch|RougeL)$')",
-                        "metric must be <suite>/<Metric>, such as heldout/RougeL; Metric is one of Perplexity,"
-                        " CrossEntropy, TokenAccuracy, ExactMatch, RougeL",
+                        f"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?/({'|'.join(Metric)})$')",
+                        f"metric must be <suite>/<Metric>, such as heldout/RougeL; Metric is one of {', '.join(Metric)}",
                     )
                 ]
             ),

@@ -197,6 +197,7 @@ def evaluate_plan(
             max_examples=suite.max_examples,
             max_new_tokens=suite.max_new_tokens,
             stop=tuple(suite.stop),
+            choices=suite.choices,
         )
         for gate in gates
         for suite in gate.spec.suites

@@ -1,0 +1,80 @@
+"""BLEU and chrF are sacrebleu's, also when they are put together from resampled counts."""
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU, CHRF
+from serin_evaluator.config import Metric
+from serin_evaluator.corpus import bleu, chrf, corpus_sample, signatures
+from serin_evaluator.uncertainty import difference, estimate
+
+SAID = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+ANSWERS = [
+    ["The dog bit the man.", "It was not unexpected.", "The man bit him first."],
+    ["The dog had bit the man.", "No one was surprised.", "The man had bitten the dog."],
+]
+LIBRARY = {Metric.BLEU: BLEU, Metric.CHR_F: CHRF}
+OURS = {Metric.BLEU: bleu, Metric.CHR_F: chrf}
+WORDS = ["the", "cat", "sat", "on", "a", "mat", ".", "dog's", "é"]
+
+
+@pytest.mark.parametrize(("metric", "published"), [(Metric.BLEU, 48.53), (Metric.CHR_F, 59.73)])
+def test_the_formula_gives_the_value_of_the_librarys_readme(metric: Metric, published: float) -> None:
+    rows = LIBRARY[metric]()._extract_corpus_statistics(SAID, ANSWERS)
+
+    assert OURS[metric](np.array(rows, dtype=float).sum(0)) == pytest.approx(published, abs=0.005)
+
+
+@pytest.mark.parametrize("metric", LIBRARY)
+@pytest.mark.parametrize("longest", [3, 12])
+def test_any_corpus_has_the_score_that_the_library_gives_it(metric: Metric, longest: int) -> None:
+    random = np.random.default_rng(longest)
+    for size in (1, 2, 9, 9, 9):
+        said, answers = (
+            {one: " ".join(random.choice(WORDS, random.integers(0, longest))) for one in range(size)} for _ in range(2)
+        )
+        published = LIBRARY[metric]().corpus_score(list(said.values()), [list(answers.values())]).score
+
+        assert corpus_sample(metric, said, answers).value() == pytest.approx(published, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", LIBRARY)
+def test_each_example_alone_is_scored_as_the_librarys_sentence(metric: Metric) -> None:
+    sample = corpus_sample(metric, dict(enumerate(SAID)), dict(enumerate(ANSWERS[0])))
+    library = BLEU(effective_order=True) if metric is Metric.BLEU else CHRF()
+
+    for one, (said, answer) in enumerate(zip(SAID, ANSWERS[0], strict=True)):
+        assert sample.by_example()[one] == pytest.approx(library.sentence_score(said, [answer]).score)
+
+
+@pytest.mark.parametrize("metric", LIBRARY)
+def test_the_interval_is_that_of_resampled_corpora(metric: Metric) -> None:
+    random = np.random.default_rng(3)
+    answers = {one: " ".join(random.choice(WORDS, 12)) for one in range(80)}
+    said = {one: " ".join([*text.split()[: random.integers(2, 12)], "x", "y"]) for one, text in answers.items()}
+    sample = corpus_sample(metric, said, answers)
+
+    made = estimate(sample, (7,))
+
+    drawn = [float(sample.of(sample.rows[random.integers(0, 80, 80)].sum(0))) for _ in range(400)]
+    assert made.value == sample.value()
+    assert made.stderr == pytest.approx(np.std(drawn), rel=0.15)
+    assert (made.low, made.high) == (
+        pytest.approx(np.quantile(drawn, 0.025), abs=made.stderr),
+        pytest.approx(np.quantile(drawn, 0.975), abs=made.stderr),
+    )
+
+
+def test_models_are_compared_over_the_same_examples() -> None:
+    answers = {one: f"the cat sat on mat number {one} and slept" for one in range(40)}
+    worse = {one: text.replace("sat", "lay") if one % 2 else text for one, text in answers.items()}
+
+    made = difference(corpus_sample(Metric.BLEU, answers, answers), corpus_sample(Metric.BLEU, worse, answers), (7,))
+
+    assert made is not None
+    assert made.value == pytest.approx(100 - corpus_sample(Metric.BLEU, worse, answers).value())
+    assert 0 < made.low < made.value < made.high
+
+
+def test_the_signature_says_what_scores_can_be_compared_under() -> None:
+    assert signatures()[Metric.BLEU].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.")
+    assert "nc:6|nw:0" in signatures()[Metric.CHR_F]
