@@ -163,6 +163,7 @@ def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
 TICKETS = MINIMAL["FineTuneJob"]["spec"]["data"]["train"][0]
 COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
 WITHOUT_BOUND = {"name": "q", "metric": "heldout/RougeL"}
+GERMAN = {"field": "language", "value": "de"}
 QUIZ = {**MINIMAL["EvalGate"]["spec"]["suites"][0], "choices": {"field": "options"}}
 
 
@@ -329,6 +330,10 @@ REFUSED = [
     refused(
         G, "spec.requirements.0", {**COMPARED, "metric": "heldout/ECE", "maxRegression": "0.01"}, "[0]", "compare Brier",
     ),
+    refused(G, "spec.requirements.0.slice", GERMAN, "spec.requirements", "add the field to spec.suites[].slices"),
+    refused(G, "spec.suites.0.slices", [{"field": "a b"}], "slices[0].field", "a field's name has letters"),
+    refused(G, "spec.suites.0.slices", [{"field": "a"}] * 2, "slices[1]", "Duplicate value"),
+    refused(G, "spec.requirements.0.slice", {"field": "language"}, "slice.value", "Required value"),
     refused(G, "spec.requirements.0.weight", 0, "spec", "the gate would pass every model"),
     refused(G, "spec.requirements.0.weight", 101, "weight", "less than or equal to 100"),
     refused(G, "spec.passPercent", 0, "passPercent", "greater than or equal to 1"),

@@ -192,6 +192,7 @@ FULL: dict[str, Json] = {
                     "maxNewTokens": 64,
                     "stop": ["\n"],
                     "choices": {"labels": ["positive", "negative"]},
+                    "slices": [{"field": "language"}, {"field": "product"}],
                 },
                 {
                     "name": "quiz",
@@ -218,6 +219,12 @@ FULL: dict[str, Json] = {
                     "maxRegression": "0",
                     "testMethod": "McNemar",
                     "mustPass": True,
+                },
+                {
+                    "name": "german",
+                    "metric": "heldout/RougeL",
+                    "slice": {"field": "language", "value": "de"},
+                    "min": "0.30",
                 },
                 {"name": "honest", "metric": "quiz/Brier", "comparedTo": "Base", "maxRegression": "1.5"},
                 {"name": "calibrated", "metric": "quiz/AdaptiveECE", "max": "0.1"},

@@ -18,7 +18,9 @@ Key = Annotated[str, Field(pattern=r"^[0-9a-f]{1,128}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
 PvcUri = Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
 ModelUri = Annotated[str, Field(pattern=r"^(pvc|hf)://[A-Za-z0-9]", max_length=1024)]
-Wanted = Annotated[str, Field(pattern=r"^[^/]+/[A-Za-z0-9]+$", max_length=320)]
+Wanted = Annotated[str, Field(pattern=r"^[^/]+/[A-Za-z0-9]+(@[A-Za-z0-9_.-]+=.+)?$", max_length=512)]
+"""`<suite>/<Metric>`, or `<suite>/<Metric>@<field>=<value>` of a slice."""
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Document(BaseModel):
@@ -108,6 +110,27 @@ class Choices(Document):
         return self
 
 
+class SliceBy(Document):
+    """A field of the rows: the examples that share its value are a slice."""
+
+    field: FieldName
+
+
+class Slice(Document):
+    """The examples whose field has this value."""
+
+    field: FieldName
+    value: Annotated[str, Field(min_length=1, max_length=128)]
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}"
+
+
+def named(suite: str, metric: "Metric", part: Slice | None = None) -> str:
+    """A score's name: `heldout/RougeL`, or `heldout/RougeL@language=de` of a slice."""
+    return f"{suite}/{metric}@{part}" if part else f"{suite}/{metric}"
+
+
 class Suite(Document):
     """Examples, and what is measured on them."""
 
@@ -118,6 +141,7 @@ class Suite(Document):
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     stop: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
     choices: Choices | None = None
+    slices: Annotated[tuple[SliceBy, ...], Field(max_length=4)] = ()
 
     @model_validator(mode="after")
     def metrics_have_what_they_read(self) -> "Suite":
@@ -138,6 +162,7 @@ class Comparison(Document):
     metric: Metric
     against: Literal[Role.BASE, Role.INCUMBENT]
     method: Method = Method.PAIRED_BOOTSTRAP
+    slice: Slice | None = None
 
 
 class EvaluateConfig(Document):
@@ -166,9 +191,9 @@ class EvaluateConfig(Document):
                 raise ValueError(f"{what} {twice[0]} is given more than once")
         return self
 
-    def wants(self, suite: str, metric: Metric) -> bool:
+    def wants(self, suite: str, metric: Metric, part: Slice | None = None) -> bool:
         """Whether the operator asked for this score by name."""
-        return f"{suite}/{metric}" in self.wanted
+        return named(suite, metric, part) in self.wanted
 
 
 def load(path: Path) -> EvaluateConfig:

@@ -1,83 +1,235 @@
-"""The files an evaluation leaves: report.json (every score, with lineage) and examples.jsonl (every example).
+"""The files an evaluation leaves: report.json (every score, with lineage), report.html (the same for people), junit.xml
+(for CI systems) and examples.jsonl (every example).
 
-Nothing in them depends on when or where they were made, so the same evaluation writes the same bytes.
-Not here: the termination message (`result.py`), which holds an extract.
+Nothing in them depends on when or where they were made, so the same evaluation writes the same bytes. The form of
+report.json is pinned (tests/golden/contract). Not here: the termination message (`result.py`), which holds an extract.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from serin_evaluator.cache import evaluator_version
-from serin_evaluator.config import EvaluateConfig, Role
+from serin_evaluator.calibration import Confidences
+from serin_evaluator.config import Digest, Document, EvaluateConfig, Job, Key, Metric, Model, PvcUri, Role, Suite
+from serin_evaluator.corpus import signatures
 from serin_evaluator.curves import PROBABILITIES
+from serin_evaluator.errors import StageError
+from serin_evaluator.junit import junit
 from serin_evaluator.measuring import Measured
-from serin_evaluator.result import write_atomically
+from serin_evaluator.metrics import LOWER_IS_BETTER, direction, unit
+from serin_evaluator.page import page
+from serin_evaluator.result import Difference, Score, write_atomically
+from serin_evaluator.scoring import Key as ScoreKey
 from serin_evaluator.scoring import Samples, Scores
-from serin_evaluator.suites import LoadedSuite
+from serin_evaluator.suites import Example, LoadedSuite
 from serin_evaluator.uncertainty import RESAMPLES
+from serin_evaluator.uris import local_path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
+MOST_REGRESSIONS: Final = 10
 Measurements = Mapping[Role, Mapping[str, Measured]]
 
 
+class ReportedScore(Score):
+    """A score with what its number is."""
+
+    unit: str
+    direction: Literal["HigherIsBetter", "LowerIsBetter"]
+
+
+class ReportedSuite(Suite):
+    """A suite's settings, how many of its rows were scored or not, and why not."""
+
+    dataset_digest: Digest
+    rows: int
+    without_answer: int
+    chosen: int
+    too_long: dict[Role, dict[str, int]]
+    slice_sizes: dict[str, dict[str, int]]
+    notes: tuple[str, ...]
+
+
+class Intervals(Document):
+    """How intervals were made."""
+
+    method: str = "StudentisedBootstrap"
+    of_shares: str = "ClopperPearson"
+    resamples: int = RESAMPLES
+    confidence_percent: int = 95
+    curve_probabilities: tuple[float, ...] = PROBABILITIES
+
+
+class Bin(Document):
+    """Examples of like confidence."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
+class Reliability(Document):
+    """How often a model is right, by how sure it is."""
+
+    suite: str
+    metric: Metric
+    role: Role
+    bins: tuple[Bin, ...]
+
+
+class Said(Document):
+    """What a model answered to one example, and its value on it."""
+
+    text: str | None
+    value: float | None
+
+
+class Regression(Document):
+    """An example on which the candidate does worse than the model it is compared with."""
+
+    suite: str
+    metric: Metric
+    line: int
+    prompt: str
+    answer: str
+    models: dict[Role, Said]
+
+
+class Left(Document):
+    """Something asked for that could not be measured, and why."""
+
+    what: str
+    why: str
+
+
+class Examples(Document):
+    """Where every example lies."""
+
+    uri: PvcUri
+    digest: Digest
+
+
+class Report(Document):
+    """report.json."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    stage: Literal["Evaluate"]
+    key: Key
+    job: Job
+    evaluator_version: str
+    seed: int
+    intervals: Intervals = Intervals()
+    models: tuple[Model, ...]
+    suites: tuple[ReportedSuite, ...]
+    scores: tuple[ReportedScore, ...]
+    comparisons: tuple[Difference, ...]
+    missing: tuple[Left, ...]
+    signatures: dict[Metric, str]
+    """What BLEU and ChrF can be compared under with other people's."""
+    reliability: tuple[Reliability, ...]
+    regressions: tuple[Regression, ...]
+    lineage: dict[str, Any]
+    """As the candidate's manifest says; empty when it has none."""
+    examples: Examples
+
+
 def write_report(
-    folder: Path,
     config: EvaluateConfig,
     suites: Sequence[LoadedSuite],
     measured: Measurements,
     found: Samples,
     scores: Scores,
 ) -> str:
-    """Write both files into the folder; the URI of the report."""
-    examples = "".join(
-        json.dumps(row, ensure_ascii=False) + "\n" for row in _examples(suites, measured, found)
-    ).encode()
+    """Write all files beside the output; the URI of the report."""
+    folder, uri = local_path(config.output), config.output.rstrip("/")
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in _examples(suites, measured, found))
+    examples = "".join(lines).encode()
     write_atomically(folder / "examples.jsonl", examples)
-    document = {
-        "schemaVersion": SCHEMA_VERSION,
-        "stage": config.stage,
-        "key": config.key,
-        "job": _plain(config.job),
-        "evaluatorVersion": evaluator_version(),
-        "seed": config.seed,
-        "intervals": {
-            "method": "StudentisedBootstrap",
-            "ofShares": "ClopperPearson",
-            "resamples": RESAMPLES,
-            "confidencePercent": 95,
-            "curveProbabilities": PROBABILITIES,
-        },
-        "models": [_plain(model) for model in config.models],
-        "suites": [_suite(suite, measured) for suite in suites],
-        "scores": [_plain(score) for score in scores.scores],
-        "comparisons": [_plain(comparison) for comparison in scores.comparisons],
-        "missing": [{"what": missing.what, "why": missing.why} for missing in scores.missing],
-        "examples": {
-            "uri": f"{config.output.rstrip('/')}/examples.jsonl",
-            "digest": "sha256:" + hashlib.sha256(examples).hexdigest(),
-        },
-    }
+    digest = "sha256:" + hashlib.sha256(examples).hexdigest()
+    report = made(config, suites, measured, found, scores, Examples(uri=f"{uri}/examples.jsonl", digest=digest))
+    document = report.model_dump(mode="json", by_alias=True)
+    write_atomically(folder / "report.html", page(document).encode("utf-8", "replace"))
+    write_atomically(folder / "junit.xml", junit(document).encode("utf-8", "replace"))
     write_atomically(folder / "report.json", (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
-    return f"{config.output.rstrip('/')}/report.json"
+    return f"{uri}/report.json"
 
 
-def _plain(document: Any) -> Any:
-    return document.model_dump(mode="json", by_alias=True)
+def made(
+    config: EvaluateConfig,
+    suites: Sequence[LoadedSuite],
+    measured: Measurements,
+    found: Samples,
+    scores: Scores,
+    examples: Examples,
+) -> Report:
+    """The report."""
+    metrics = {metric for suite in config.suites for metric in suite.metrics}
+    return Report(
+        stage=config.stage,
+        key=config.key,
+        job=config.job,
+        evaluator_version=evaluator_version(),
+        seed=config.seed,
+        models=config.models,
+        suites=tuple(_suite(suite, measured) for suite in suites),
+        scores=tuple(
+            ReportedScore(**dict(one), unit=unit(one.metric), direction=direction(one.metric)) for one in scores.scores
+        ),
+        comparisons=scores.comparisons,
+        missing=tuple(Left(what=one.what, why=one.why) for one in scores.missing),
+        signatures=(
+            {metric: of for metric, of in signatures().items() if metric in metrics}
+            if metrics & {Metric.BLEU, Metric.CHR_F}
+            else {}
+        ),
+        reliability=tuple(_reliability(found)),
+        regressions=tuple(_regressions(suites, measured, found)),
+        lineage=_lineage(config),
+        examples=examples,
+    )
 
 
-def _suite(suite: LoadedSuite, measured: Measurements) -> dict[str, Any]:
-    """The suite's settings, and how many of its rows were scored or not, and why not."""
-    return {
-        **_plain(suite.suite),
-        "datasetDigest": suite.digest,
-        "rows": suite.rows,
-        "withoutAnswer": suite.without_answer,
-        "chosen": len(suite.examples),
-        "tooLong": {role: _too_long(of_model[suite.suite.name]) for role, of_model in measured.items()},
-    }
+def _suite(suite: LoadedSuite, measured: Measurements) -> ReportedSuite:
+    name = suite.suite.name
+    sizes: dict[str, dict[str, int]] = {}
+    for part, lines in suite.slices().items():
+        sizes.setdefault(part.field, {})[part.value] = len(lines)
+    return ReportedSuite(
+        **dict(suite.suite),
+        dataset_digest=suite.digest,
+        rows=suite.rows,
+        without_answer=suite.without_answer,
+        chosen=len(suite.examples),
+        too_long={role: _too_long(of_model[name]) for role, of_model in measured.items()},
+        slice_sizes=sizes,
+        notes=tuple(notes(suite, measured)),
+    )
+
+
+def notes(suite: LoadedSuite, measured: Measurements) -> Iterator[str]:
+    """What is scored on less than it seems, in sentences: nothing is left out or counted as wrong silently."""
+    name, chosen = suite.suite.name, len(suite.examples)
+    if suite.without_answer:
+        yield f"{suite.without_answer} of {suite.rows} rows of {name} have no answer and are not scored."
+    for one in suite.suite.slices:
+        without = sum(all(part.field != one.field for part in example.slices) for example in suite.examples.values())
+        if without:
+            yield f"{without} of {chosen} examples of {name} have no {one.field} and are in no slice of it."
+    for role, of_model in measured.items():
+        for kind, left in _too_long(of_model[name]).items():
+            if left:
+                yield f"{role} could not be given {left} of {chosen} examples of {name} ({kind}): they do not fit its context."
+        said = of_model[name].generation
+        if said is None:
+            continue
+        silent = sum(not row.text.strip() for row in said.measured.values())
+        cut = sum(row.finish == "length" for row in said.measured.values())
+        if silent:
+            yield f"{role} answered nothing to {silent} of {len(said.measured)} examples of {name}; they are scored as they are."
+        if cut:
+            most = suite.suite.max_new_tokens
+            yield f"{role} was cut off at {most} tokens in {cut} of {len(said.measured)} examples of {name}."
 
 
 def _too_long(measured: Measured) -> dict[str, int]:
@@ -85,26 +237,88 @@ def _too_long(measured: Measured) -> dict[str, int]:
     return {kind: len(entry.too_long) for kind, entry in entries.items() if entry is not None}
 
 
+def _reliability(found: Samples) -> Iterator[Reliability]:
+    for key, sample in found.items():
+        if isinstance(sample, Confidences) and key.slice is None and len(sample):
+            bins = tuple(Bin(**one) for one in sample.diagram())  # type: ignore[arg-type]
+            yield Reliability(suite=key.suite, metric=key.metric, role=key.role, bins=bins)
+
+
+def _regressions(suites: Sequence[LoadedSuite], measured: Measurements, found: Samples) -> list[Regression]:
+    """The examples that lose most against the incumbent, or else the base, by each suite's first metric."""
+    against = next((role for role in (Role.INCUMBENT, Role.BASE) if role in measured), None)
+    if against is None:
+        return []
+    losses: list[tuple[float, LoadedSuite, Metric, int]] = []
+    for suite in suites:
+        name, metric = suite.suite.name, suite.suite.metrics[0]
+        ours, theirs = (found[ScoreKey(name, metric, role)].by_example() for role in (Role.CANDIDATE, against))
+        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        for line, value in ours.items():
+            other = theirs.get(line)
+            if value is not None and other is not None and sign * (value - other) < 0:
+                losses.append((sign * (value - other) / _scale(metric), suite, metric, line))
+    losses.sort(key=lambda one: (one[0], one[1].suite.name, one[3]))
+    return [_regression(*one[1:], (Role.CANDIDATE, against), measured, found) for one in losses[:MOST_REGRESSIONS]]
+
+
+def _scale(metric: Metric) -> float:
+    """Metrics of different suites side by side: those up to 100 count as shares do."""
+    return 100.0 if metric in (Metric.BLEU, Metric.CHR_F) else 1.0
+
+
+def _regression(
+    suite: LoadedSuite, metric: Metric, line: int, roles: Sequence[Role], measured: Measurements, found: Samples
+) -> Regression:
+    name, example = suite.suite.name, suite.examples[line]
+    models = {
+        role: Said(
+            text=_said(measured[role][name], example, line).get("text"),
+            value=found[ScoreKey(name, metric, role)].by_example().get(line),
+        )
+        for role in roles
+    }
+    asked = example.prompt or "\n".join(f"{turn['role']}: {turn['content']}" for turn in example.messages)
+    return Regression(suite=name, metric=metric, line=line, prompt=asked, answer=example.answer, models=models)
+
+
+def _lineage(config: EvaluateConfig) -> dict[str, Any]:
+    """What the candidate's manifest says of its origin. It is no part of the digest, so it is told and not trusted."""
+    candidate = next(model for model in config.models if model.role is Role.CANDIDATE)
+    try:
+        said = json.loads((local_path(candidate.uri) / "manifest.json").read_bytes())["lineage"]
+    except (StageError, OSError, ValueError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def _examples(suites: Sequence[LoadedSuite], measured: Measurements, found: Samples) -> Iterator[dict[str, Any]]:
     for suite in suites:
         name = suite.suite.name
-        values = {key: sample.by_example() for key, sample in found.items() if key[0] == name}
+        values = {key: of.by_example() for key, of in found.items() if key.suite == name and key.slice is None}
         for line, example in suite.examples.items():
             yield {
                 "suite": name,
                 "line": line,
                 **({"prompt": example.prompt} if example.prompt else {"messages": example.messages}),
                 "answer": example.answer,
+                **({"slices": {one.field: one.value for one in example.slices}} if example.slices else {}),
                 "models": {
                     role: {
-                        **_said(of_model[name], line),
-                        "metrics": {key[1]: of.get(line) for key, of in values.items() if key[2] is role},
+                        **_said(of_model[name], example, line),
+                        "metrics": {key.metric: of.get(line) for key, of in values.items() if key.role is role},
                     }
                     for role, of_model in measured.items()
                 },
             }
 
 
-def _said(measured: Measured, line: int) -> dict[str, Any]:
+def _said(measured: Measured, example: Example, line: int) -> dict[str, Any]:
+    """What the model answered: its own words, or its choice and how likely it finds each."""
+    told: dict[str, Any] = {}
+    chosen = measured.choice.measured.get(line) if measured.choice else None
+    if chosen is not None:
+        likeliest = max(range(len(example.choices)), key=lambda place: chosen.log_likelihoods[place])
+        told = {"text": example.choices[likeliest].strip(), "logLikelihoods": chosen.log_likelihoods}
     said = measured.generation.measured.get(line) if measured.generation else None
-    return {} if said is None else {"text": said.text, "tokens": said.tokens, "finish": said.finish}
+    return told if said is None else {**told, "text": said.text, "tokens": said.tokens, "finish": said.finish}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from serin_evaluator.config import Document, Method, Metric, Name, PvcUri, Role
+from serin_evaluator.config import Document, Method, Metric, Name, PvcUri, Role, Slice
 
 LIMIT_BYTES = 4096
 """Kubernetes cuts a termination message here."""
@@ -34,6 +34,8 @@ class Score(Document):
     low: float
     high: float
     curve: Curve = ()
+    slice: Slice | None = None
+    """The part of the suite that it is of; None: all of it."""
 
 
 class Difference(Document):
@@ -49,6 +51,7 @@ class Difference(Document):
     low: float
     high: float
     curve: Curve
+    slice: Slice | None = None
 
 
 class Output(Document):
@@ -77,6 +80,9 @@ class Result(Document):
     def encoded(self) -> bytes:
         """The document, made to fit: first the texts are shortened, then scores are left out from the end."""
         document = self.model_dump(mode="json", by_alias=True)
+        for row in [*document["output"].get("scores", ()), *document["output"].get("comparisons", ())]:
+            if row["slice"] is None:
+                del row["slice"]  # most are of no slice, and bytes are few
         document["message"] = _cut(document["message"], 1200)
         document["advice"] = _cut(document["advice"], 400)
         while len(_json(document)) > LIMIT_BYTES and _shrink(document):

@@ -8,10 +8,11 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from serin_evaluator.config import OF_CHOICES, Comparison, EvaluateConfig, Metric, Role
+from serin_evaluator.config import OF_CHOICES, Comparison, EvaluateConfig, Metric, Role, Slice, named
 from serin_evaluator.labels import choice_sample
 from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample
@@ -19,7 +20,17 @@ from serin_evaluator.result import Difference, Score
 from serin_evaluator.suites import LoadedSuite
 from serin_evaluator.uncertainty import AnySample, Sample, Unfit, difference, estimate
 
-Samples = Mapping[tuple[str, Metric, Role], AnySample]
+
+class Key(NamedTuple):
+    """Which score: a metric of a model on a suite, or on a slice of it."""
+
+    suite: str
+    metric: Metric
+    role: Role
+    slice: Slice | None = None
+
+
+Samples = Mapping[Key, AnySample]
 FEWEST_EXAMPLES = 2
 """One example has no spread, so it would be a number without uncertainty."""
 
@@ -41,16 +52,22 @@ class Scores:
     missing: tuple[Missing, ...]
 
 
-def samples(
-    suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]
-) -> dict[tuple[str, Metric, Role], AnySample]:
-    """The sample of each suite, metric and model."""
-    return {
-        (suite.suite.name, metric, role): _sample(suite, metric, of_model[suite.suite.name])
+def samples(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]) -> dict[Key, AnySample]:
+    """The sample of each suite, metric and model, and of each slice that holds enough examples to have a spread."""
+    whole = {
+        Key(suite.suite.name, metric, role): _sample(suite, metric, of_model[suite.suite.name])
         for suite in suites
         for metric in suite.suite.metrics
         for role, of_model in measured.items()
     }
+    parts = {
+        key._replace(slice=part): sliced
+        for suite in suites
+        for part, lines in suite.slices().items()
+        for key, sample in whole.items()
+        if key.suite == suite.suite.name and len(sliced := sample.only(lines)) >= FEWEST_EXAMPLES
+    }
+    return whole | parts
 
 
 def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> AnySample:
@@ -72,18 +89,20 @@ def score(config: EvaluateConfig, found: Samples) -> Scores:
     missing: list[Missing] = []
     scores = [made for key, sample in found.items() if (made := _score(config, key, sample, missing))]
     comparisons = [made for one in config.comparisons if (made := _compare(config, one, found, missing))]
-    missing += [
-        Missing(wanted, "no suite measures it")
-        for wanted in config.wanted
-        if wanted not in {f"{suite}/{metric}" for suite, metric, _ in found}
-    ]
+    names = {named(key.suite, key.metric, key.slice) for key in found}
+    missing += [Missing(wanted, _why_absent(wanted, names)) for wanted in config.wanted if wanted not in names]
     return Scores(tuple(scores), tuple(comparisons), tuple(missing))
 
 
-def _score(
-    config: EvaluateConfig, key: tuple[str, Metric, Role], sample: AnySample, missing: list[Missing]
-) -> Score | None:
-    suite, metric, role = key
+def _why_absent(wanted: str, names: set[str]) -> str:
+    whole, _, part = wanted.partition("@")
+    if part and whole in names:
+        return f"fewer than {FEWEST_EXAMPLES} examples have {part}"
+    return "no suite measures it"
+
+
+def _score(config: EvaluateConfig, key: Key, sample: AnySample, missing: list[Missing]) -> Score | None:
+    suite, metric, role, part = key
     made = None
     if len(sample) < FEWEST_EXAMPLES:
         why = f"only {len(sample)} examples could be scored"
@@ -93,7 +112,7 @@ def _score(
         made = estimate(sample, _seed(config, suite, metric))
         why = "its interval is not finite"
     if made is None or not math.isfinite(made.stderr + sum(made.curve)):
-        missing.append(Missing(f"{suite}/{metric} of {role}", why))
+        missing.append(Missing(f"{named(suite, metric, part)} of {role}", why))
         return None
     return Score(
         suite=suite,
@@ -104,14 +123,17 @@ def _score(
         stderr=_rounded(made.stderr),
         low=_rounded(made.low),
         high=_rounded(made.high),
-        curve=_curve(made.curve) if role is Role.CANDIDATE and config.wants(suite, metric) else (),
+        curve=_curve(made.curve) if role is Role.CANDIDATE and config.wants(suite, metric, part) else (),
+        slice=part,
     )
 
 
 def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing: list[Missing]) -> Difference | None:
-    ours = found.get((wanted.suite, wanted.metric, Role.CANDIDATE))
-    theirs = found.get((wanted.suite, wanted.metric, wanted.against))
+    ours = found.get(Key(wanted.suite, wanted.metric, Role.CANDIDATE, wanted.slice))
+    theirs = found.get(Key(wanted.suite, wanted.metric, wanted.against, wanted.slice))
     why = "" if ours and theirs else "the suite, the metric or the model is not part of this evaluation"
+    if why and wanted.slice and Key(wanted.suite, wanted.metric, wanted.against) in found:
+        why = f"fewer than {FEWEST_EXAMPLES} examples have {wanted.slice}"
     made = None
     if ours and theirs and not (why := _why_incomparable(wanted.metric, ours, theirs)):
         try:
@@ -120,7 +142,8 @@ def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing
         except Unfit as unfit:
             why = str(unfit)
     if made is None or not math.isfinite(made.value + made.stderr + sum(made.curve)):
-        missing.append(Missing(f"{wanted.suite}/{wanted.metric} against {wanted.against}", why))
+        what = named(wanted.suite, wanted.metric, wanted.slice)
+        missing.append(Missing(f"{what} against {wanted.against}", why))
         return None
     return Difference(
         suite=wanted.suite,
@@ -133,6 +156,7 @@ def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing
         low=_rounded(made.low),
         high=_rounded(made.high),
         curve=_curve(made.curve),
+        slice=wanted.slice,
     )
 
 

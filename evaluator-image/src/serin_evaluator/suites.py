@@ -10,15 +10,17 @@ import io
 import json
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serin_evaluator.config import Choices, Suite
+from serin_evaluator.config import Choices, Slice, SliceBy, Suite
 from serin_evaluator.errors import DataError
 from serin_evaluator.uris import local_path
 
 MOST_CHOICES = 64
+MOST_SLICES = 50
+_LONGEST_VALUE = 128
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -34,6 +36,8 @@ class Example:
     """What the model may choose from, each as it would stand after the prompt."""
     right: int = 0
     """The place of the answer among the choices."""
+    slices: tuple[Slice, ...] = ()
+    """The slices that it is in."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,14 @@ class LoadedSuite:
     rows: int
     without_answer: int
     examples: dict[int, Example]
+
+    def slices(self) -> dict[Slice, set[int]]:
+        """The chosen examples of each slice, the slices in the order of their names."""
+        found: dict[Slice, set[int]] = {}
+        for line, example in self.examples.items():
+            for one in example.slices:
+                found.setdefault(one, set()).add(line)
+        return dict(sorted(found.items(), key=lambda of: (of[0].field, of[0].value)))
 
 
 def load_suite(suite: Suite, seed: int) -> LoadedSuite:
@@ -70,6 +82,7 @@ def load_suite(suite: Suite, seed: int) -> LoadedSuite:
     if len(answerable) > suite.max_examples:
         indices = sorted(random.Random(seed).sample(range(len(answerable)), suite.max_examples))
         chosen = [answerable[index] for index in indices]
+    _sliceable(suite, chosen)
     return LoadedSuite(
         suite=suite,
         digest="sha256:" + hashlib.sha256(content).hexdigest(),
@@ -86,7 +99,8 @@ def _examples(content: bytes, suite: Suite) -> Iterator[tuple[int, Example]]:
             continue
         try:
             row = json.loads(line)
-            yield number, with_choices(parse_row(number, row), row, suite.choices)
+            example = with_choices(parse_row(number, row), row, suite.choices)
+            yield number, replace(example, slices=slices_of(row, suite.slices))
         except ValueError as error:
             raise DataError(
                 "DatasetInvalid",
@@ -124,6 +138,35 @@ def with_choices(example: Example, row: Any, wanted: Choices | None) -> Example:
         raise ValueError(f"the answer {answer[:60]!r} is none of the choices {', '.join(choices)[:200]}")
     before = example.answer[: len(example.answer) - len(example.answer.lstrip())]
     return replace(example, choices=tuple(before + one for one in choices), right=choices.index(answer))
+
+
+def slices_of(row: dict[str, Any], wanted: Iterable[SliceBy]) -> tuple[Slice, ...]:
+    """The slices that a row is in; one without the field is in none of it."""
+    found: list[Slice] = []
+    for one in wanted:
+        value = row.get(one.field)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str | int | float) or len(str(value)) > _LONGEST_VALUE:
+            raise ValueError(f"{one.field} is no text of at most {_LONGEST_VALUE} characters and no number to slice by")
+        found.append(Slice(field=one.field, value=str(value).lower() if isinstance(value, bool) else str(value)))
+    return tuple(found)
+
+
+def _sliceable(suite: Suite, examples: Iterable[Example]) -> None:
+    """Refuse a field that no row has, and one with a value for nearly every row."""
+    values: dict[str, set[str]] = {one.field: set() for one in suite.slices}
+    for example in examples:
+        for one in example.slices:
+            values[one.field].add(one.value)
+    for field, of in values.items():
+        if not 1 <= len(of) <= MOST_SLICES:
+            raise DataError(
+                "SliceFieldUnfit",
+                f"The field {field} of {suite.dataset.uri} has {len(of)} different values, so suite {suite.name} cannot be"
+                " sliced by it.",
+                f"Slice by a field with 1 to {MOST_SLICES} values.",
+            )
 
 
 def _from_messages(line: int, messages: Any) -> Example:

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from serin_operator.api.contract import EvaluateOutput
 from serin_operator.api.v1alpha1 import EvalGate, Verdict
-from serin_operator.decide.job.demands import demands, wanted_comparisons, wanted_scores
+from serin_operator.decide.job.demands import contradiction, demands, wanted_comparisons, wanted_scores
 from serin_operator.decide.job.gates import Judgement, judge
 from support.jobs import a_gate, a_policy, an_evaluation
 
@@ -211,3 +211,57 @@ def test_on_a_first_deployment_the_incumbent_is_replaced_by_the_base() -> None:
     asked = demands([a_gate(comparedTo="Incumbent", maxRegression="0.1")], [])
     assert wanted_comparisons(asked, first_deployment=True)[0].against == "Base"
     assert wanted_comparisons(asked, first_deployment=False)[0].against == "Incumbent"
+
+
+GERMAN = {"field": "language", "value": "de"}
+
+
+def of_slice(document: dict[str, Any], part: dict[str, str], **changes: Any) -> dict[str, Any]:
+    return {**document, "slice": part, **changes}
+
+
+def test_a_requirement_on_a_slice_is_judged_by_that_slice_alone() -> None:
+    measured = an_evaluation()
+    bad, good = measured["scores"][0], measured["scores"][0]
+    measured["scores"] += [
+        of_slice(good, {"field": "language", "value": "en"}),
+        of_slice(bad, GERMAN, value=0.1, curve=[0.05 + 0.01 * place for place in range(13)]),
+    ]
+    assert judged(measured, min="0.37").verdict is Verdict.PASSED
+    found = judged(measured, min="0.37", slice=GERMAN)
+    assert found.verdict is Verdict.FAILED
+    assert "heldout/RougeL@language=de 0.100" in found.message
+
+
+def test_a_comparison_on_a_slice_is_judged_by_that_slice_alone() -> None:
+    measured = an_evaluation(0.3, 0.2, 0.4)
+    worse = an_evaluation(-0.3, -0.4, -0.2)["comparisons"][0]
+    measured["comparisons"].append(of_slice(worse, GERMAN))
+    asked = {"comparedTo": "Base", "maxRegression": "0.01"}
+    assert judged(measured, **asked).verdict is Verdict.PASSED
+    assert judged(measured, slice=GERMAN, **asked).verdict is Verdict.FAILED
+
+
+def test_a_slice_that_was_not_measured_is_an_error_and_a_small_one_is_held_with_the_fewest_examples() -> None:
+    measured = an_evaluation()
+    missing = judged(measured, min="0.1", slice=GERMAN)
+    measured["scores"].append(of_slice(measured["scores"][0], GERMAN, n=7))
+    small = judged(measured, min="0.1", slice=GERMAN)
+    assert missing.verdict is Verdict.ERROR
+    assert "no heldout/RougeL@language=de" in missing.message
+    assert small.verdict is Verdict.INCONCLUSIVE
+    assert "on 7 examples: too few to tell" in small.message
+    assert "20 are the least" in small.message
+
+
+def test_slices_are_asked_for_by_name_beside_the_whole() -> None:
+    asked = demands([a_gate(min="0.1", slice=GERMAN), a_gate(min="0.1")], [])
+    compared = demands([a_gate(comparedTo="Base", maxRegression="0", slice=GERMAN)], [])
+    assert wanted_scores(asked) == ("heldout/RougeL", "heldout/RougeL@language=de")
+    assert [one.dump().get("slice") for one in wanted_comparisons(compared, True)] == [GERMAN]
+
+
+def test_a_floor_of_one_slice_does_not_contradict_a_ceiling_of_another() -> None:
+    floor, ceiling = a_gate(min="0.5", slice=GERMAN), a_gate(max="0.4", min="0.1")
+    assert contradiction(demands([floor, ceiling], [])) is None
+    assert contradiction(demands([a_gate(min="0.5"), ceiling], [])) is not None

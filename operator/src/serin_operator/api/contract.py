@@ -23,6 +23,8 @@ from serin_operator.api.v1alpha1 import (
     OverlapBound,
     Packing,
     RowEnding,
+    Slice,
+    SliceBy,
     Split,
     StageName,
     StageOutcome,
@@ -149,6 +151,7 @@ class EvaluateSuite(_Contract):
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     choices: Choices | None = None  # None: not in the key, which is then as before there were any
+    slices: tuple[SliceBy, ...] | None = None
 
 
 class WantedComparison(_Contract):
@@ -156,6 +159,7 @@ class WantedComparison(_Contract):
     metric: str
     against: str
     method: ComparisonMethod
+    slice: Slice | None = None
 
 
 class EvaluateConfig(_Config):
@@ -254,6 +258,7 @@ class Score(_Contract):
     n: int
     stderr: float | None = None
     curve: Curve = ()
+    slice: Slice | None = None  # None: of the whole suite
 
 
 class Comparison(_Contract):
@@ -267,6 +272,7 @@ class Comparison(_Contract):
     n: int
     stderr: float | None = None
     curve: Curve
+    slice: Slice | None = None
 
 
 class EvaluateOutput(_Contract):

@@ -46,6 +46,8 @@ from serin_operator.api.v1alpha1.gate import (
     MethodName,
     Metric,
     Requirement,
+    Slice,
+    SliceBy,
     Suite,
 )
 from serin_operator.api.v1alpha1.job import (

@@ -103,6 +103,39 @@ class Choices(ApiModel):
     field: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
+FieldName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^[A-Za-z0-9_.-]+$')",
+                    "a field's name has letters, digits, dots, dashes and underscores",
+                )
+            ]
+        ),
+    ),
+]
+
+
+class SliceBy(ApiModel):
+    """A field of the rows: those that share its value are a slice, which every metric is told of as well."""
+
+    field: FieldName
+
+
+class Slice(ApiModel):
+    """The rows whose field has this value."""
+
+    field: FieldName
+    value: Annotated[str, Field(min_length=1, max_length=128)]
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}"
+
+
 def metrics_among(metrics: Iterable[Metric]) -> str:
     """Whether a suite measures one of these, in CEL."""
     return f"self.metrics.exists(m, m.matches('^({'|'.join(sorted(metrics))})$'))"
@@ -131,6 +164,7 @@ class Suite(ApiModel):
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=8)] = []
     choices: Choices | None = None
+    slices: Annotated[list[SliceBy], list_map("field", 4)] | None = None
 
 
 class ComparedTo(StrEnum):
@@ -253,7 +287,7 @@ MethodName = Annotated[ComparisonMethod, Field(json_schema_extra={"maxLength": 1
 
 
 class Requirement(ApiModel):
-    """What a score must show. `metric` is `<suite>/<Metric>`.
+    """What a score must show. `metric` is `<suite>/<Metric>`; with `slice`, over the rows of that slice only.
 
     `confidencePercent` is one-sided: with 95, a model that misses the requirement passes it in at most 5 of 100 cases.
     """
@@ -275,6 +309,7 @@ class Requirement(ApiModel):
             ),
         ),
     ]
+    slice: Slice | None = None
     min: Decimal | None = None
     max: Decimal | None = None
     compared_to: ComparedTo | None = None
@@ -307,6 +342,11 @@ class EvalGateSpec(ApiModel):
             " && s.metrics.exists(m, r.metric.endsWith('/' + m))))",
             "every requirement's metric must be <suite>/<Metric> of a suite of this gate that lists the metric: add the"
             " metric to spec.suites[].metrics, or name another in spec.requirements[].metric",
+        ),
+        rule(
+            "self.requirements.all(r, !has(r.slice) || self.suites.exists(s, r.metric.startsWith(s.name + '/')"
+            " && has(s.slices) && s.slices.exists(f, f.field == r.slice.field)))",
+            "a requirement's slice must be by a field that its suite is sliced by: add the field to spec.suites[].slices",
         ),
     )
 

@@ -16,6 +16,7 @@ from serin_operator.api.v1alpha1 import (
     PolicyMode,
     PolicyRequirement,
     Requirement,
+    Slice,
 )
 
 
@@ -33,6 +34,7 @@ class Demand:
     must: bool = True
     pass_percent: int = 100  # of the weight of the gate that it belongs to
     warn_percent: int | None = None
+    slice: Slice | None = None  # None: the whole suite
 
     @property
     def counts(self) -> bool:
@@ -41,7 +43,9 @@ class Demand:
 
     @property
     def what(self) -> str:
-        return f"{self.suite}/{self.metric.value}"
+        """The score's name, by which the evaluator is asked for it."""
+        whole = f"{self.suite}/{self.metric.value}"
+        return f"{whole}@{self.slice}" if self.slice is not None else whole
 
     @property
     def method(self) -> ComparisonMethod:
@@ -64,6 +68,7 @@ def demands(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) ->
             must=r.must_pass or (gate.spec.pass_percent == 100 and r.weight > 0),
             pass_percent=gate.spec.pass_percent,
             warn_percent=gate.spec.warn_percent,
+            slice=r.slice,
         )
         for gate in gates
         for r in gate.spec.requirements
@@ -102,7 +107,7 @@ def contradiction(asked: Iterable[Demand]) -> tuple[Demand, Demand] | None:
     bounded = [d for d in asked if d.suite and d.counts]
     for floor in bounded:
         for ceiling in bounded:
-            same = (floor.suite, floor.metric) == (ceiling.suite, ceiling.metric)
+            same = floor.what == ceiling.what
             if not same or floor.asked.min is None or ceiling.asked.max is None:
                 continue
             if float(floor.asked.min) > float(ceiling.asked.max):
@@ -121,6 +126,7 @@ def wanted_comparisons(asked: Iterable[Demand], first_deployment: bool) -> tuple
             metric=d.metric,
             against=opponent(d.asked.compared_to, first_deployment),
             method=d.method,
+            slice=d.slice,
         ): None
         for d in asked
         if d.asked.compared_to is not None and d.suite

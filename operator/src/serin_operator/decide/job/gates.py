@@ -246,7 +246,12 @@ def _trial(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> Trial
 
 def _bounds(d: Demand, measured: EvaluateOutput) -> Trial:
     score = next(
-        (x for x in measured.scores if (x.suite, x.metric, x.role) == (d.suite, d.metric.value, "Candidate")), None
+        (
+            x
+            for x in measured.scores
+            if (x.suite, x.metric, x.role, x.slice) == (d.suite, d.metric.value, "Candidate", d.slice)
+        ),
+        None,
     )
     found = evidence(score.value, score.n, score.stderr, score.curve) if score is not None else None
     if found is None:
@@ -266,8 +271,9 @@ def _bounds(d: Demand, measured: EvaluateOutput) -> Trial:
 def _comparison(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> Trial:
     assert d.asked.compared_to is not None
     against = opponent(d.asked.compared_to, first_deployment)
-    wanted = (d.suite, d.metric.value, against, d.method)
-    comparison = next((x for x in measured.comparisons if (x.suite, x.metric, x.against, x.method) == wanted), None)
+    wanted = (d.suite, d.metric.value, against, d.method, d.slice)
+    found_comparisons = ((x, (x.suite, x.metric, x.against, x.method, x.slice)) for x in measured.comparisons)
+    comparison = next((x for x, identity in found_comparisons if identity == wanted), None)
     found = None
     if comparison is not None:
         found = evidence(comparison.difference, comparison.n, comparison.stderr, comparison.curve)

@@ -198,6 +198,7 @@ def evaluate_plan(
             max_new_tokens=suite.max_new_tokens,
             stop=tuple(suite.stop),
             choices=suite.choices,
+            slices=tuple(suite.slices) if suite.slices else None,
         )
         for gate in gates
         for suite in gate.spec.suites
