@@ -165,6 +165,13 @@ FULL: dict[str, Json] = {
                 "maxRestarts": 0,
             },
             "checkpoints": {"keepRecent": 2, "keepBest": 1, "consolidate": "Best"},
+            "earlyStopping": {"patience": 2, "minDelta": "0.01", "minSteps": 100},
+            "health": {
+                "lossExplosion": "Stop",
+                "explosionFactor": "3.5",
+                "overfitting": "Warn",
+                "overfittingPercent": 20,
+            },
             "artifacts": {"uri": "pvc://artifacts/team-a/"},
             "gates": [{"name": "support-quality"}, {"name": "safety"}],
             "rollout": {"modelServiceRef": {"name": "support-bot"}},

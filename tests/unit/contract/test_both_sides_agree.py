@@ -55,6 +55,8 @@ SPECS: dict[str, dict[str, Any]] = {
             "maxSequenceLength": 64, "saveSteps": 5, "seed": 3,
         },
         "distribution": {"nodes": 4, "processesPerNode": 2, "deepspeed": {"zeroStage": 3}, "maxRestarts": 1},
+        "earlyStopping": {"patience": 2, "minDelta": "0.01", "minSteps": 10},
+        "health": {"lossExplosion": "Stop", "explosionFactor": "3", "overfitting": "Stop", "overfittingPercent": 5},
     },
 }  # fmt: skip
 

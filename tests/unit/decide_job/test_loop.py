@@ -81,7 +81,8 @@ def test_all_conditions_are_there_from_the_first_visit() -> None:
     look(world)
     types = {c["type"] for c in world.status["conditions"]}
     assert types == {
-        "ReferencesResolved", "DataPrepared", "Trained", "Consolidated", "Evaluated", "GatePassed", "Promoted",
+        "ReferencesResolved", "DataPrepared", "Trained", "TrainingHealthy", "Consolidated", "Evaluated",
+        "GatePassed", "Promoted",
         "Ready", "Reconciling", "Stalled", "Suspended", "WritesAccepted",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in world.status["conditions"])

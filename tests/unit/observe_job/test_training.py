@@ -28,6 +28,18 @@ def test_numbers_become_progress() -> None:
     assert (found.train_loss, found.eval_loss, found.tokens_per_second) == ("2.346", None, None)
 
 
+def test_warnings_come_with_their_sentence_and_nothing_that_could_break_a_terminal() -> None:
+    odd = 'serin_train_warning{reason="Odd\x1b[31m one",message="a\\nb\x1b[2J  c"} 1\n'
+    many = "".join(f'serin_train_warning{{reason="R{n}",message="m"}} 1\n' for n in range(9))
+    found = parse(TEXT + 'serin_train_warning{reason="LossExploded",message="9.1 at step 40"} 1\n' + odd + many)
+    assert found is not None
+    assert [(one.reason, one.message) for one in found.warnings][:2] == [
+        ("LossExploded", "9.1 at step 40"),
+        ("Odd31mone", "ab[2J c"),
+    ]
+    assert len(found.warnings) == 4
+
+
 def test_a_training_that_has_not_begun_has_no_progress() -> None:
     assert parse("") is None
 

@@ -124,6 +124,12 @@ def validation_loss(checkpoint: Checkpoint) -> float | None:
     return float(loss) if isinstance(loss, (int, float)) else None
 
 
+def history(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """What was logged up to it: one entry a logged step or measurement, oldest first."""
+    state = json.loads((checkpoint.path / "trainer_state.json").read_bytes())
+    return list(state["log_history"])
+
+
 def remove_unfinished_after(output: Path, step: int) -> None:
     """Removes what lies beyond the resumed step, so that new files never mix with those of a crashed attempt."""
     shutil.rmtree(output / SAVING, ignore_errors=True)

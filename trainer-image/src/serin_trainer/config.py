@@ -235,6 +235,40 @@ class Checkpoints(Wish):
         return self
 
 
+class EarlyStopping(Wish):
+    """When a validation loss that falls no more ends the run."""
+
+    patience: int = Field(ge=1)
+    min_delta: Decimal
+    min_steps: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _delta_is_a_distance(self) -> EarlyStopping:
+        if float(self.min_delta) < 0:
+            raise ValueError(f"minDelta {self.min_delta} is below 0")
+        return self
+
+
+Reaction = Literal["Stop", "Warn", "Ignore"]
+
+
+class Health(Wish):
+    """What is watched while training runs, and what to do about it."""
+
+    loss_explosion: Reaction = "Warn"
+    explosion_factor: Decimal = "2.0"
+    overfitting: Reaction = "Ignore"
+    overfitting_percent: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _factor_is_above_one(self) -> Health:
+        if float(self.explosion_factor) <= 1:
+            raise ValueError(
+                f"explosionFactor {self.explosion_factor} is not above 1: every loss would be an explosion"
+            )
+        return self
+
+
 class Lineage(Wish):
     """What is written into the model's manifest as it is given: nothing here changes the weights."""
 
@@ -271,6 +305,17 @@ class TrainConfig(StageConfig):
     hyperparameters: Hyperparameters
     distribution: Distribution
     checkpoints: Checkpoints = Checkpoints()
+    early_stopping: EarlyStopping | None = None
+    health: Health = Health()
+
+    @property
+    def validates(self) -> str:
+        """The field that asks for a validation loss at each save; empty when none does."""
+        if self.checkpoints.keep_best:
+            return "checkpoints.keepBest"
+        if self.early_stopping is not None:
+            return "earlyStopping"
+        return "" if self.health.overfitting == "Ignore" else "health.overfitting"
 
 
 class ConsolidateConfig(StageConfig):

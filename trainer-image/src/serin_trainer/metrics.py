@@ -22,6 +22,10 @@ class TrainMetrics:
         self.gradient_norm = self._gauge("gradient_norm", "Gradient norm before clipping at the last logged step")
         self.tokens_per_second = self._gauge("tokens_per_second", "Training tokens a second of all processes")
         self.eta_seconds = self._gauge("eta_seconds", "Estimated seconds until the last step")
+        # A sentence is an odd label; of each reason there is one in a run at most, and it says what the number cannot.
+        self.warnings = Gauge(
+            "serin_train_warning", "Something to look at, once found", ["reason", "message"], registry=self.registry
+        )
 
     def serve(self) -> None:
         """Starts the endpoint; SERIN_METRICS_PORT moves it where several runs share a machine."""

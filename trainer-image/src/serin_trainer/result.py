@@ -55,9 +55,18 @@ class PrepareOutput(Document):
     page_uri: str
 
 
+class Warned(Document):
+    """Something that a person should look at, though the run went on."""
+
+    reason: Reason
+    message: str
+
+
 class TrainOutput(Document):
     checkpoint_uri: str
     steps: Count
+    stopped_early: bool = False
+    warnings: list[Warned] = []
     train_loss_first: float
     train_loss_last: float
     eval_loss: float | None

@@ -55,26 +55,34 @@ def train(config: TrainConfig) -> Result | None:
     _join()
     data = _verified_data(config)
     sequences, validation = Sequences(data / TRAIN), Sequences(data / VALIDATION)
-    if config.checkpoints.keep_best and not validation.lengths:
+    if config.validates and not validation.lengths:
         raise ConfigError(
             "InvalidConfig",
-            "checkpoints.keepBest needs validation rows, and the split left none",
-            "raise data.split.validationPercent, or set keepBest to 0",
+            f"{config.validates} needs validation rows, and the split left none",
+            f"raise data.split.validationPercent, or leave {config.validates} out",
         )
     plan = make_plan(config, sequences.lengths, hardware.precision())
     trainer = _trainer(plan, sequences, validation)
     resumed = _agree_on_checkpoint(plan)
     watch = _watch(trainer, plan, resumed)
     watch.say(f"ready after {time.monotonic() - started:.0f} s: {describe(plan)}")
+    reached = _run(trainer, plan, watch, resumed)
+    if watch.interrupted:
+        raise TryAgainError("Interrupted", f"asked to stop at step {reached} of {plan.total_steps}; the state is saved")
+    evaluated = _evaluate(trainer, watch, reached)
+    return _result(plan, watch, resumed, evaluated, reached) if trainer.is_world_process_zero() else None
+
+
+def _run(trainer: Any, plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None) -> int:
+    """Trains from the resumed step on; returns the step that was reached."""
+    if resumed is not None:
+        watch.recall(checkpoint.history(resumed))
+        if watch.enough:
+            # An earlier attempt had ended early, and only its result was lost.
+            return resumed.step
     with naming_lost_peers():
         trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
-    if watch.interrupted:
-        raise TryAgainError(
-            "Interrupted",
-            f"asked to stop at step {trainer.state.global_step} of {plan.total_steps}; the state is saved",
-        )
-    evaluated = _evaluate(trainer, watch)
-    return _result(plan, watch, resumed, evaluated) if trainer.is_world_process_zero() else None
+    return int(trainer.state.global_step)
 
 
 def make_plan(config: TrainConfig, lengths: list[int], precision: hardware.Precision) -> Plan:
@@ -231,31 +239,35 @@ def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> A
     from .watch import Watch
 
     resumed_step = resumed.step if resumed else 0
-    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config.checkpoints)
+    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config)
     trainer.add_callback(watch)
     return watch
 
 
-def _evaluate(trainer: Any, watch: Any) -> float | None:
+def _evaluate(trainer: Any, watch: Any, reached: int) -> float | None:
     if len(trainer.eval_dataset) == 0:
         return None
-    measured = watch.validation_loss(trainer.state.global_step)
+    measured = watch.validation_loss(reached)
     return measured if measured is not None else watch.finite("validation loss", trainer.evaluate()["eval_loss"])
 
 
-def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_loss: float | None) -> Result:
+def _result(
+    plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_loss: float | None, reached: int
+) -> Result:
     config = plan.config
     first, last = watch.losses()
-    chosen = _chosen(plan)
-    if chosen.step != plan.total_steps:
+    chosen = _chosen(plan, reached)
+    if chosen.step != reached:
         eval_loss = checkpoint.validation_loss(chosen)
     output = TrainOutput(
         checkpoint_uri=f"{config.output}/{chosen.path.name}",
-        steps=plan.total_steps,
+        steps=reached,
+        stopped_early=reached < plan.total_steps,
+        warnings=watch.warnings,
         train_loss_first=first,
         train_loss_last=last,
         eval_loss=eval_loss,
-        tokens=plan.tokens_until(plan.total_steps),
+        tokens=plan.tokens_until(reached),
         tokens_per_second=round(watch.tokens_per_second(), 1),
         world_size=plan.world,
         zero_stage=config.distribution.zero_stage,
@@ -265,13 +277,16 @@ def _result(plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None, eval_
     again = f", resumed from step {resumed.step}" if resumed else ""
     rate = f"{output.tokens_per_second:.0f} tokens/s in {plan.precision}"
     best = f", the best is of step {chosen.step}" if config.checkpoints.consolidate == "Best" else ""
-    message = f"loss {first:.3f} -> {last:.3f} in {plan.total_steps} steps, {rate}{again}{best}"
+    message = f"loss {first:.3f} -> {last:.3f} in {reached} steps, {rate}{again}{best}"
+    if reached < plan.total_steps:
+        message += f"; {watch.enough}"
+    message += "".join(f"; {found.message}" for found in watch.warnings)
     return succeeded("Train", config.key, message, output)
 
 
-def _chosen(plan: Plan) -> checkpoint.Checkpoint:
+def _chosen(plan: Plan, reached: int) -> checkpoint.Checkpoint:
     """The checkpoint that becomes the model: the last step's, or the one with the lowest validation loss."""
-    last = checkpoint.Checkpoint(plan.total_steps, plan.output / f"checkpoint-{plan.total_steps}")
+    last = checkpoint.Checkpoint(reached, plan.output / f"checkpoint-{reached}")
     if plan.config.checkpoints.consolidate != "Best":
         return last
     best, notices = checkpoint.best_whole(plan.output)

@@ -18,9 +18,11 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from . import checkpoint
-from .config import Checkpoints
+from .config import TrainConfig
 from .errors import DataError
+from .health import Judge
 from .metrics import TrainMetrics
+from .result import Warned
 
 LAST_LOSSES = 10
 
@@ -36,10 +38,12 @@ class Watch(TrainerCallback):
         total_steps: int,
         tokens_until: Callable[[int], int],
         resumed_step: int,
-        checkpoints: Checkpoints,
+        config: TrainConfig,
     ) -> None:
         self._output = output
-        self._checkpoints = checkpoints
+        self._checkpoints = config.checkpoints
+        self._validates = bool(config.validates)
+        self._judge = Judge(config.early_stopping, config.health)
         self._validated: tuple[int, float] | None = None
         self._total = total_steps
         self._tokens_until = tokens_until
@@ -85,14 +89,30 @@ class Watch(TrainerCallback):
         done = self._tokens_until(self._last_step()) - self._tokens_until(self._first_step)
         return done / max(1e-9, self._ended - self._began)
 
+    @property
+    def enough(self) -> str:
+        """Why the run ended before its last step; empty when it did not."""
+        return self._judge.enough
+
+    @property
+    def warnings(self) -> list[Warned]:
+        return self._judge.warnings
+
+    def recall(self, history: list[dict[str, Any]]) -> None:
+        """Takes in what earlier attempts logged up to the checkpoint that this one resumes from."""
+        for entry in history:
+            if "loss" in entry:
+                self._note_loss(entry["loss"])
+            if "eval_loss" in entry:
+                self._validated = (entry["step"], entry["eval_loss"])
+        self._judge.recall(history)
+        for found in self.warnings:
+            self._warn(found)
+
     # The Trainer's events, in the order of a step.
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began = self._ended = time.monotonic()
-        # An earlier attempt's losses come along in the checkpoint.
-        for entry in state.log_history:
-            if "loss" in entry:
-                self._note_loss(entry["loss"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self._ended = time.monotonic()
@@ -102,16 +122,20 @@ class Watch(TrainerCallback):
         if state.global_step >= self._total:
             self.interrupted = False
             control.should_save = True
-        if self._checkpoints.keep_best and (control.should_save or state.global_step % args.save_steps == 0):
-            # Which checkpoint is the best, only a validation loss measured beside it can say.
+        if self._validates and (control.should_save or state.global_step % args.save_steps == 0):
+            # Which checkpoint is the best, and whether more steps help, only a validation loss measured beside it can say.
             control.should_evaluate = not self.interrupted
         return control
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
-    ) -> None:
+    ) -> Any:
         if metrics and "eval_loss" in metrics:
             self._validated = (state.global_step, self.finite("validation loss", metrics["eval_loss"]))
+            self._consider({"step": state.global_step, "eval_loss": metrics["eval_loss"]})
+            if self.enough and state.global_step < self._total:
+                control.should_save = control.should_training_stop = True
+        return control
 
     def validation_loss(self, step: int) -> float | None:
         """The one measured at that very step, if it was."""
@@ -125,6 +149,7 @@ class Watch(TrainerCallback):
         self._note_gradient(float(logs.get("grad_norm") or 0.0))
         if self.leads:
             self._show(state.global_step, logs)
+        self._consider({"step": state.global_step, "loss": logs["loss"]})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called on every process after all files of a checkpoint are written by it."""
@@ -140,6 +165,16 @@ class Watch(TrainerCallback):
             checkpoint.publish(self._output, state.global_step, files, self.validation_loss(state.global_step))
             checkpoint.rotate(self._output, self._checkpoints.keep_recent, self._checkpoints.keep_best)
         dist.barrier()
+
+    def _consider(self, entry: dict[str, Any]) -> None:
+        found = self._judge.note(entry)
+        if found is not None:
+            self._warn(found)
+
+    def _warn(self, found: Warned) -> None:
+        self.say(f"warning: {found.reason}: {found.message}")
+        if self.leads:
+            self._metrics.warnings.labels(found.reason, found.message).set(1)
 
     def _note_loss(self, loss: float) -> None:
         if self._first_loss is None:

@@ -17,6 +17,8 @@ from serin_operator.api.v1alpha1 import (
     ComparisonMethod,
     Dataset,
     DataSource,
+    EarlyStopping,
+    Health,
     LossOn,
     Method,
     Mixing,
@@ -29,6 +31,7 @@ from serin_operator.api.v1alpha1 import (
     StageName,
     StageOutcome,
     TooLong,
+    TrainingWarning,
     TrainSource,
 )
 
@@ -119,6 +122,8 @@ class TrainConfig(_Config):
     hyperparameters: dict[str, Any]
     distribution: TrainDistribution
     checkpoints: Checkpoints
+    early_stopping: EarlyStopping | None = None
+    health: Health
 
 
 class ModelLineage(_Contract):
@@ -233,6 +238,7 @@ class TrainOutput(_Contract):
     world_size: int | None = None
     zero_stage: int | None = None
     precision: str | None = None
+    warnings: tuple[TrainingWarning, ...] = ()
 
 
 class ConsolidateOutput(_Contract):

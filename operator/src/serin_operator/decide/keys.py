@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.v1alpha1 import Consolidated, FineTuneJobSpec
+from serin_operator.api.v1alpha1 import Consolidated, FineTuneJobSpec, Health
 
 KEY_LENGTH = 16
 
@@ -46,6 +46,10 @@ def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -
     counts only where the best of them becomes the model.
     """
     distribution = spec.distribution
+    # Left out while they are as they always were, so that upgrades train nothing again. Health makes no other model, but
+    # whoever changes it after it has ended a run wants that run anew.
+    ends = [spec.early_stopping and spec.early_stopping.manifest(), spec.health.manifest()]
+    ended = [ends] if ends != [None, Health().manifest()] else []
     best = [spec.checkpoints.manifest()] if spec.checkpoints.consolidate is Consolidated.BEST else []
     return key_of(
         "train",
@@ -56,6 +60,7 @@ def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -
         [distribution.nodes, distribution.processes_per_node, distribution.deepspeed.manifest()],
         spec.artifacts.manifest(),
         *best,
+        *ended,
     )
 
 

@@ -6,10 +6,12 @@ fits or nothing.
 
 import asyncio
 import math
+import re
+from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serin_operator.api.v1alpha1 import Progress
+from serin_operator.api.v1alpha1 import Progress, TrainingWarning
 from serin_operator.http import httpx
 from serin_operator.manifests.stage_job import METRICS_PORT
 
@@ -17,6 +19,8 @@ TIMEOUT_SECONDS = 1.0
 MAX_ANSWER_BYTES = 64 * 1024
 _MOST = 10**12  # of anything that is counted; the store's integers end later
 _PREFIX = "serin_train_"
+_WARNING = "serin_train_warning"
+_MOST_WARNINGS = 4
 
 
 async def progress(client: httpx.AsyncClient, address: str) -> Progress | None:
@@ -45,9 +49,13 @@ async def _text(client: httpx.AsyncClient, url: str) -> str:
 def parse(text: str) -> Progress | None:
     """Progress from the Prometheus exposition text."""
     found: dict[str, float] = {}
+    warnings: dict[str, TrainingWarning] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name.startswith(_PREFIX):
+            if sample.name == _WARNING and len(warnings) < _MOST_WARNINGS:
+                warning = _warning(sample.labels)
+                warnings.setdefault(warning.reason, warning)
+            elif sample.name.startswith(_PREFIX):
                 found[sample.name.removeprefix(_PREFIX)] = sample.value
     total = _whole(found.get("total_steps")) or 0
     if total <= 0:
@@ -61,7 +69,14 @@ def parse(text: str) -> Progress | None:
         train_loss=_shown(found.get("loss")),
         eval_loss=_shown(found.get("eval_loss")),
         tokens_per_second=_whole(found.get("tokens_per_second")),
+        warnings=list(warnings.values()),
     )
+
+
+def _warning(labels: Mapping[str, str]) -> TrainingWarning:
+    reason = re.sub(r"[^A-Za-z0-9]", "", labels.get("reason", ""))[:64]
+    message = " ".join("".join(character for character in labels.get("message", "") if character.isprintable()).split())
+    return TrainingWarning(reason=reason or "Unnamed", message=message[:512])
 
 
 def _whole(value: float | None) -> int | None:

@@ -70,6 +70,7 @@ from serin_operator.api.v1alpha1.job import (
     StageName,
     StageOutcome,
     StageStatus,
+    TrainingWarning,
 )
 from serin_operator.api.v1alpha1.policy import (
     ClusterEvalPolicy,
@@ -132,4 +133,5 @@ from serin_operator.api.v1alpha1.shared import (
     Text,
     WarmupRatio,
 )
+from serin_operator.api.v1alpha1.training import EarlyStopping, Health, Reaction
 from serin_operator.api.v1alpha1.verdicts import GateStatus, RequirementVerdict, Verdict

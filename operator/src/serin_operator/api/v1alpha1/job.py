@@ -21,6 +21,7 @@ from serin_operator.api.v1alpha1.shared import (
     Text,
     WarmupRatio,
 )
+from serin_operator.api.v1alpha1.training import EarlyStopping, Health
 from serin_operator.api.v1alpha1.verdicts import GateStatus
 
 
@@ -135,7 +136,12 @@ class FineTuneJobSpec(ApiModel):
         rule(
             "!has(self.rollout) || (has(self.gates) && size(self.gates) > 0)",
             "rollout needs at least one gate in spec.gates: a model that nobody measured is not rolled out",
-        )
+        ),
+        rule(
+            "!has(self.earlyStopping) || self.data.split.strategy == 'Provided'"
+            " || self.data.split.validationPercent > 0",
+            "earlyStopping needs validation rows: set data.split.validationPercent above 0",
+        ),
     )
 
     base_model: ModelSource
@@ -144,6 +150,8 @@ class FineTuneJobSpec(ApiModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     distribution: Distribution = Distribution()
     checkpoints: Checkpoints = Checkpoints()
+    early_stopping: EarlyStopping | None = None
+    health: Health = Health()
     artifacts: Artifacts
     gates: Annotated[list[LocalRef], list_map("name", 16)] = []
     rollout: Rollout | None = None
@@ -186,6 +194,13 @@ class StageStatus(ApiModel):
     output: Preserved = Field(default_factory=dict, exclude_if=lambda output: not output)
 
 
+class TrainingWarning(ApiModel):
+    """Something that a person should look at, though training went on."""
+
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=512)]
+
+
 class Progress(ApiModel):
     """How far the running training is; numbers that are not whole are strings."""
 
@@ -196,6 +211,9 @@ class Progress(ApiModel):
     train_loss: str | None = None
     eval_loss: str | None = None
     tokens_per_second: int | None = None
+    warnings: Annotated[
+        list[TrainingWarning], list_map("reason", 8), Field(exclude_if=lambda warnings: not warnings)
+    ] = []
 
 
 class RetryStatus(ApiModel):

@@ -141,6 +141,8 @@ def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:
                 zero_stage=spec.distribution.deepspeed.zero_stage,
             ),
             checkpoints=spec.checkpoints,
+            early_stopping=spec.early_stopping,
+            health=spec.health,
         )
         return StageJob(
             owner=s.job,

@@ -123,6 +123,7 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
         refusal_finding(s.refused),
         _suspension(o),
         *_stage_findings(o),
+        _healthy(s, o),
         _gate(o),
         _promoted(o),
         *_summary(state, sentence),
@@ -165,15 +166,17 @@ def _progress(s: JobSnapshot, o: Outlook) -> Progress | None:
         held = o.missing is not None or bool(o.suspended)
         return s.job.status.progress if o.reused is None and held else None
     if training.entry.outcome is StageOutcome.RUNNING:
-        return s.progress or s.job.status.progress
+        same = any(entry.key == training.entry.key for entry in s.job.status.stages)
+        return s.progress or (s.job.status.progress if same else None)
     if not training.done:
         return s.job.status.progress
     output = TrainOutput.model_validate(training.entry.output)
     loss = f"{output.train_loss_last:.3f}" if output.train_loss_last is not None else None
     eval_loss = f"{output.eval_loss:.3f}" if output.eval_loss is not None else None
     return Progress(
-        step=output.steps, total_steps=output.steps, percent=100, eta_seconds=0, train_loss=loss, eval_loss=eval_loss
-    )
+        step=output.steps, total_steps=output.steps, percent=100, eta_seconds=0, train_loss=loss, eval_loss=eval_loss,
+        warnings=list(output.warnings),
+    )  # fmt: skip
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
@@ -212,6 +215,28 @@ def _stage_finding(o: Outlook, stage: StageName) -> Finding:
     if o.suspended:
         return unknown(type_, "Suspended", o.suspended)
     return unknown(type_, "Running", found.note or f"attempt {entry.attempt}")
+
+
+_UNHEALTHY: Final = frozenset({"LossNotFinite", "LossExploded", "Overfitted"})
+
+
+def _healthy(s: JobSnapshot, o: Outlook) -> Finding:
+    """What the losses of this training say: of a run that was ended by them, of one that was warned of, or nothing."""
+    training = o.of(StageName.TRAIN)
+    if training is None:
+        if o.reused is not None:
+            return true("TrainingHealthy", "Reused", "the same training was done before")
+        return unknown("TrainingHealthy", "Pending", "not reached yet")
+    entry = training.entry
+    if entry.outcome is StageOutcome.FAILED:
+        if entry.reason in _UNHEALTHY:
+            return false("TrainingHealthy", entry.reason, _failure_sentence(entry))
+        return unknown("TrainingHealthy", "NotTrained", "training failed for another reason")
+    progress = _progress(s, o)
+    warnings = progress.warnings if progress is not None else []
+    if warnings:
+        return false("TrainingHealthy", warnings[0].reason, "; ".join(warning.message for warning in warnings))
+    return true("TrainingHealthy", "NothingFound", "the losses give no reason to worry")
 
 
 def _failure_sentence(entry: StageStatus) -> str:
