@@ -18,6 +18,7 @@ import pytest
 import yaml
 from serin_devcluster.apiserver import ApiServer
 from serin_devcluster.gobuild import find_program
+from serin_operator.settings import Settings
 from support.objects import MINIMAL, changed
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +211,9 @@ def test_everything_generated_is_current() -> None:
         (["--set", "logFormat=xml"], ["logFormat"]),
         (["--set", "metricSources[0].name=default", "--set", "metricSources[0].url=prometheus:9090"], ["url"]),
         (["--set", "prepareRetrySeconds=0"], ["prepareRetrySeconds"]),
+        (["--set", "metricSources[0].timeoutSeconds=6"], ["timeoutSeconds"]),
+        (["--set", "metricSources[0].method=PUT"], ["method"]),
+        (["--set", "metricSecrets[0]=a.b"], ["metricSecrets"]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(flags: list[str], words: list[str]) -> None:
@@ -245,6 +249,23 @@ def test_values_reach_the_objects() -> None:
     assert f"['system:serviceaccount:{NAMESPACE}:serin', 'restorer']" in policy
     crd = objects["CustomResourceDefinition", "finetunejobs.serin.dev"]
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_a_metric_source_has_its_secret_where_the_configuration_looks_for_it() -> None:
+    where = "/etc/serin-metrics/mimir"
+    source = {
+        "name": "default", "url": "https://mimir", "bearerTokenFile": f"{where}/token", "caFile": f"{where}/ca.crt",
+        "headers": {"X-Scope-OrgID": "ml"}, "method": "GET", "timeoutSeconds": 2.5, "delaySeconds": 30,
+    }  # fmt: skip
+    done = rendered("--set-json", f"metricSources={json.dumps([source])}", "--set", "metricSecrets[0]=mimir")
+    assert done.returncode == 0, done.stderr
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(done.stdout) if one}
+    config: Any = yaml.safe_load(objects["ConfigMap", "serin"]["data"]["operator.yaml"])
+    assert Settings.model_validate(config).metric_sources[0].model_dump(by_alias=True) == source
+    pod = objects["Deployment", "serin"]["spec"]["template"]["spec"]
+    assert {"name": "metrics-mimir", "secret": {"secretName": "mimir"}} in pod["volumes"]
+    mount = {"name": "metrics-mimir", "mountPath": where, "readOnly": True}
+    assert mount in pod["containers"][0]["volumeMounts"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The operator's configuration: a YAML file (SERIN_CONFIG), written by the chart. Unknown keys are an error."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -33,7 +34,33 @@ class MetricSource(_Model):
     """A Prometheus that SLOs may name. A URL in a user's object would let users reach any address (SSRF)."""
 
     name: str
-    url: str
+    url: str = Field(pattern="^https?://")
+    bearer_token_file: str = ""
+    """A file with a token, read anew for each question: tokens are replaced while we run."""
+    ca_file: str = ""
+    """Who signs its certificate, when that is not one of the usual authorities. Read again when it changes."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Sent with each question: X-Scope-OrgID names a tenant."""
+    method: Literal["POST", "GET"] = "POST"
+    """GET for what stands before a source and lets nothing else through; long queries need POST."""
+    timeout_seconds: float = Field(default=5, gt=0, le=5)
+    """After which it counts as away. Not more than 5: so much is known to be the longest look."""
+    delay_seconds: float = Field(default=2, ge=0, le=300)
+    """How late samples may come into it (remote write): comparisons read no further than this."""
+
+    @model_validator(mode="after")
+    def _sendable(self) -> Self:
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
+                raise ValueError(f"metric source {self.name}: {name!r} is not a header that can be sent")
+            if name.lower() in _OURS:
+                raise ValueError(f"metric source {self.name}: header {name} is set by the operator (bearerTokenFile?)")
+        if self.ca_file and not self.url.startswith("https://"):
+            raise ValueError(f"metric source {self.name}: caFile says who signs a certificate, and {self.url} has none")
+        return self
+
+
+_OURS = frozenset({"authorization", "content-type", "content-length", "host"})
 
 
 class LeaderElection(_Model):

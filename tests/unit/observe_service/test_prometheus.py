@@ -1,16 +1,22 @@
 """What Prometheus can answer, and what is made of it: a number, or why there is none."""
 
 import asyncio
+import json
+import ssl
+import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.http import httpx
-from serin_operator.observe.prometheus import DELAY_SECONDS, MAX_ANSWER_BYTES, MetricSources
+from serin_operator.observe.prometheus import MAX_ANSWER_BYTES, MetricSources
 from serin_operator.settings import MetricSource
 
 SOURCE = MetricSource(name="default", url="http://prometheus.example/base/")
@@ -196,7 +202,7 @@ async def test_a_matrix_is_read_series_by_series_with_its_own_times() -> None:
 async def test_samples_of_the_last_seconds_may_still_be_coming() -> None:
     found = await ask_samples(lambda request: httpx.Response(200, text=MATRIX, headers={"Date": DATE}))
     assert isinstance(found, Sampled)
-    assert found.at == NOW - DELAY_SECONDS
+    assert found.at == NOW - SOURCE.delay_seconds
 
 
 async def test_a_moment_of_the_sources_clock_can_be_asked_for() -> None:
@@ -239,3 +245,129 @@ async def test_samples_that_cannot_be_counted_on_say_why(handler: Handler, kind:
     assert isinstance(found, Reading)
     assert found.kind is kind
     assert found.text
+
+
+# --- how a source is asked ----------------------------------------------------------------------------------------
+
+
+async def asked_of(source: MetricSource, status: int = 200) -> tuple[httpx.Request | None, Reading]:
+    """The request that a source gets, and what is made of its answer."""
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(status, json=vector("1"), headers={"Date": DATE})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+        reading = await MetricSources([source], client).query("default", "up")
+    return (seen[0] if seen else None), reading
+
+
+async def test_a_token_is_read_anew_for_each_question(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    source = MetricSource(name="default", url="https://prometheus.example", bearer_token_file=str(token))
+    for written in ("first\n", "second"):
+        token.write_text(written)
+        request, _ = await asked_of(source)
+        assert request is not None
+        assert request.headers["Authorization"] == f"Bearer {written.strip()}"
+
+
+@pytest.mark.parametrize("written", [None, "", "two words", "split\nin two", "\u00fc"])
+async def test_without_a_usable_token_nobody_is_asked_and_it_is_not_shown(tmp_path: Path, written: str | None) -> None:
+    token = tmp_path / "token"
+    if written is not None:
+        token.write_text(written)
+    source = MetricSource(name="default", url="https://prometheus.example", bearer_token_file=str(token))
+    request, reading = await asked_of(source)
+    assert request is None
+    assert reading.kind is ReadingKind.OUTAGE
+    assert "cannot be asked" in reading.text
+    assert "two" not in reading.text.replace(str(token), "")
+
+
+async def test_headers_name_the_tenant() -> None:
+    source = MetricSource(name="default", url="http://mimir/prometheus", headers={"X-Scope-OrgID": "ml"})
+    request, _ = await asked_of(source)
+    assert request is not None
+    assert request.headers["X-Scope-OrgID"] == "ml"
+    assert "Authorization" not in request.headers
+
+
+async def test_a_source_may_be_asked_by_get() -> None:
+    request, reading = await asked_of(MetricSource(name="default", url="http://prometheus", method="GET"))
+    assert request is not None
+    assert (request.method, request.url.params["query"], request.content) == ("GET", "up", b"")
+    assert reading == Reading(ReadingKind.VALUE, 1.0)
+
+
+async def test_a_source_has_no_more_time_than_it_is_given() -> None:
+    request, _ = await asked_of(MetricSource(name="default", url="http://prometheus", timeout_seconds=1.5))
+    assert request is not None
+    assert b"timeout=1.5s" in request.content
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_source_that_refuses_us_is_away_and_says_where_to_look(status: int) -> None:
+    _, reading = await asked_of(MetricSource(name="default", url="http://prometheus"), status)
+    assert reading.kind is ReadingKind.OUTAGE
+    assert f"refuses the operator ({status}): check bearerTokenFile" in reading.text
+
+
+@pytest.mark.parametrize("written", [None, b"", b"no certificate", b"\xff"])
+async def test_an_authority_that_cannot_be_read_is_an_outage(tmp_path: Path, written: bytes | None) -> None:
+    authority = tmp_path / "ca.crt"
+    if written is not None:
+        authority.write_bytes(written)
+    request, reading = await asked_of(MetricSource(name="default", url="https://p", ca_file=str(authority)))
+    assert request is None
+    assert reading.kind is ReadingKind.OUTAGE
+
+
+class _OverTls(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps(vector("0.98", at=time.time())).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def a_certificate(folder: Path) -> tuple[Path, Path]:
+    """A key and a certificate of its own authority, for 127.0.0.1."""
+    key, certificate = folder / "tls.key", folder / "tls.crt"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=prometheus -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key, certificate
+
+
+async def test_only_the_authority_that_is_named_is_trusted_and_a_new_one_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    key, certificate = a_certificate(tmp_path)
+    _, stranger = a_certificate(tmp_path / "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _OverTls)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    trusted = tmp_path / "ca.crt"
+    source = MetricSource(name="default", url=f"https://127.0.0.1:{server.server_port}", ca_file=str(trusted))
+    sources = MetricSources([source])
+    try:
+        trusted.write_bytes(stranger.read_bytes())
+        refused = await sources.query("default", "up")
+        trusted.write_bytes(certificate.read_bytes())
+        accepted = await sources.query("default", "up")
+    finally:
+        await sources.close()
+        server.shutdown()
+        server.server_close()
+    assert refused.kind is ReadingKind.OUTAGE
+    assert "certificate" in refused.text
+    assert accepted == Reading(ReadingKind.VALUE, 0.98)

@@ -11,6 +11,9 @@ from serin_operator.logs import JsonFormatter
 IMAGES = "images: {trainer: t, evaluator: e, server: s}\n"
 
 
+SOURCE = IMAGES + "metricSources: [{name: a, url: 'http://p', "
+
+
 def loaded(folder: Path, text: str) -> settings.Settings:
     path = folder / "operator.yaml"
     path.write_text(text)
@@ -37,6 +40,12 @@ def test_sources_are_named(tmp_path: Path) -> None:
         pytest.param(
             IMAGES + "leaderElection: {renewDeadlineSeconds: 15}", "renewDeadlineSeconds", id="stops after others began"
         ),
+        pytest.param(IMAGES + "metricSources: [{name: a, url: 'file:///etc/passwd'}]", "url", id="not HTTP"),
+        pytest.param(SOURCE + "timeoutSeconds: 6}]", "timeoutSeconds", id="longer than a look"),
+        pytest.param(SOURCE + "headers: {Authorization: x}}]", "bearerTokenFile", id="a token in the configuration"),
+        pytest.param(SOURCE + "headers: {'X\\r': x}}]", "not a header", id="no header's name"),
+        pytest.param(SOURCE + 'headers: {X-A: "a\\r\\nb"}}]', "not a header", id="two headers in one"),
+        pytest.param(SOURCE + "caFile: /ca}]", "signs a certificate", id="an authority for plain HTTP"),
         pytest.param(":\n- [", "cannot be used", id="not YAML"),
     ],
 )

@@ -12,10 +12,12 @@ they are empty when nothing was scraped within their window; so there is no seco
 import asyncio
 import json
 import math
+import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final, cast
 
 from serin_operator.decide.service.counters import Sampled, Series
@@ -28,7 +30,6 @@ from serin_operator.settings import MetricSource
 
 MAX_ANSWER_BYTES: Final = 256 * 1024  # one number needs a few hundred
 MAX_SAMPLES_BYTES: Final = 8 * 1024 * 1024  # an hour of a histogram needs one; minutes of a hundred pods, a few
-DELAY_SECONDS: Final = 2.0  # a scrape has its beginning as its time, and is there when it has ended
 MAX_SAMPLE_AGE_SECONDS: Final = 60.0  # some sources evaluate up to 30 s back on purpose
 
 
@@ -36,15 +37,17 @@ class MetricSources:
     """The configured sources, by name."""
 
     def __init__(self, sources: Iterable[MetricSource], client: httpx.AsyncClient | None = None) -> None:
-        self._urls = {source.name: f"{source.url.rstrip('/')}/api/v1/query" for source in sources}
+        self._sources = {source.name: source for source in sources}
         self._client = client or httpx.AsyncClient(timeout=SLOWEST_LOOK, follow_redirects=False, trust_env=False)
+        self._own: dict[str, tuple[bytes, httpx.AsyncClient]] = {}  # of sources with an authority of their own
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._urls)
+        return tuple(self._sources)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        for client in (self._client, *(own for _, own in self._own.values())):
+            await client.aclose()
 
     async def query(self, source: str, promql: str, patience: float = SLOWEST_LOOK) -> Reading:
         """The value of `promql` now; `patience` is in seconds, after which the source counts as away."""
@@ -57,14 +60,20 @@ class MetricSources:
         """The raw samples of a range (`metric{...}[5m]`) up to now, or up to a moment of the source's clock."""
         form = {"query": promql, **({"time": f"{moment:.3f}"} if moment is not None else {})}
         answer = await self._asked(source, form, patience, MAX_SAMPLES_BYTES)
-        return answer if isinstance(answer, Reading) else _samples(source, answer, moment)
+        return answer if isinstance(answer, Reading) else _samples(self._sources[source], answer, moment)
 
     async def _asked(self, source: str, form: dict[str, str], patience: float, most: int) -> "_Answer | Reading":
-        url = self._urls.get(source)
-        if url is None:
+        asked = self._sources.get(source)
+        if asked is None:
             return Reading(ReadingKind.UNKNOWN_SOURCE, text=unknown_source(source, self.names))
+        patience = min(patience, asked.timeout_seconds)
         try:
-            return await self._post(url, form, patience, most)
+            request = {"headers": _headers(asked), **_form(asked, {**form, "timeout": f"{patience:g}s"})}
+            client = await self._client_of(asked)
+        except (OSError, ValueError) as error:  # a file that is not there, or not what it should be
+            return Reading(ReadingKind.OUTAGE, text=f"metric source {source} cannot be asked: {error}")
+        try:
+            return await self._send(client, asked, request, patience, most)
         except (httpx.TimeoutException, TimeoutError):
             return _outage(source, f"did not answer within {patience:g} s")
         except httpx.HTTPError as error:
@@ -72,11 +81,28 @@ class MetricSources:
         except _TooLong:
             return _unusable(f"metric source {source} answered with more than {most} bytes")
 
-    async def _post(self, url: str, form: dict[str, str], patience: float, most: int) -> "_Answer":
-        form = {**form, "timeout": f"{patience:g}s"}
+    async def _client_of(self, source: MetricSource) -> httpx.AsyncClient:
+        """One that trusts the source's authority; made anew when its file has changed."""
+        if not source.ca_file:
+            return self._client
+        trusted = _authority(source)
+        known, client = self._own.get(source.name, (b"", None))
+        if client is None or known != trusted:
+            context = ssl.create_default_context(cadata=trusted.decode("ascii"))
+            made = httpx.AsyncClient(verify=context, follow_redirects=False, trust_env=False)
+            self._own[source.name] = (trusted, made)
+            if client is not None:
+                await client.aclose()
+            return made
+        return client
+
+    async def _send(
+        self, client: httpx.AsyncClient, source: MetricSource, request: dict[str, Any], patience: float, most: int
+    ) -> "_Answer":
+        url = f"{source.url.rstrip('/')}/api/v1/query"
         async with (
             asyncio.timeout(patience),  # of all of it: httpx counts each read anew, so a trickle would never end
-            self._client.stream("POST", url, data=form, timeout=patience, follow_redirects=False) as answer,
+            client.stream(source.method, url, timeout=patience, follow_redirects=False, **request) as answer,
         ):
             body = bytearray()
             async for chunk in answer.aiter_bytes():
@@ -91,6 +117,23 @@ class _Answer:
     status: int
     body: bytes
     at: float  # by the source's clock
+
+
+def _authority(source: MetricSource) -> bytes:
+    return Path(source.ca_file).read_bytes()
+
+
+def _headers(source: MetricSource) -> dict[str, str]:
+    if not source.bearer_token_file:
+        return dict(source.headers)
+    token = Path(source.bearer_token_file).read_text(encoding="ascii").strip()
+    if not token or not token.isprintable() or " " in token:
+        raise OSError(f"{source.bearer_token_file} holds no token")  # never what it holds
+    return {**source.headers, "Authorization": f"Bearer {token}"}
+
+
+def _form(source: MetricSource, form: dict[str, str]) -> dict[str, Any]:
+    return {"data": form} if source.method == "POST" else {"params": form}
 
 
 def _moment(date: str | None) -> float:
@@ -119,9 +162,9 @@ def _reading(source: str, answer: _Answer) -> Reading:
     return data if isinstance(data, Reading) else _data(data, answer.at)
 
 
-def _samples(source: str, answer: _Answer, moment: float | None) -> Sampled | Reading:
-    """The HTTP answer as raw samples."""
-    data = _told(source, answer)
+def _samples(source: MetricSource, answer: _Answer, moment: float | None) -> Sampled | Reading:
+    """The HTTP answer as raw samples. The newest may still be coming: a scrape has its beginning as its time."""
+    data = _told(source.name, answer)
     if isinstance(data, Reading):
         return data
     if data.get("resultType") != "matrix":
@@ -130,7 +173,7 @@ def _samples(source: str, answer: _Answer, moment: float | None) -> Sampled | Re
         series = tuple(_series(item) for item in parts(data, "result"))
     except (TypeError, ValueError, IndexError, KeyError):
         return _unusable("the answer holds samples that are not numbers (a native histogram?)")
-    complete = answer.at - DELAY_SECONDS
+    complete = answer.at - source.delay_seconds
     return Sampled(series, complete if moment is None else min(moment, complete))
 
 
@@ -142,6 +185,8 @@ def _series(item: Json) -> Series:
 def _told(source: str, answer: _Answer) -> Json | Reading:
     """The `data` of a document in which nothing speaks against it."""
     status = answer.status
+    if status in (401, 403):
+        return _outage(source, f"refuses the operator ({status}): check bearerTokenFile and headers of this source")
     if 300 <= status <= 399:
         return _outage(source, f"answered with a redirect ({status}), which is not followed: correct its URL")
     try:
