@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from serin_evaluator import __version__
 from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.parts import Parts, Row
 from serin_evaluator.result import write_atomically
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,11 @@ class ScoreCache:
             write_atomically(path, gzip.compress(json.dumps(document).encode(), mtime=0))
         except OSError as error:
             log.warning("scores cannot be kept in %s: %s", path.parent, error.strerror)
+
+    def parts(self, identity: Mapping[str, Any], kind: type[Row]) -> Parts[Row]:
+        """What a pod before this one, which was killed, had measured of the entry."""
+        path = self._path(identity)
+        return Parts(path.with_name(path.name.removesuffix(".json.gz") + ".parts") if path else None, kind)
 
     def _path(self, identity: Mapping[str, Any]) -> Path | None:
         if self._folder is None:

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 
 from serin_evaluator.batches import left_padded, length_sorted
 from serin_evaluator.measured import Generation
+from serin_evaluator.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ def measure_generation(
     prompts: Mapping[int, Sequence[int]],
     limits: Limits,
     progress: Callable[[int], None] = lambda done: None,
+    parts: Parts[Generation] | None = None,
 ) -> dict[int, Generation]:
-    """The model's answer to each prompt, by id."""
+    """The model's answer to each prompt, by id; batches that were answered before are not answered again."""
+    parts = parts or Parts(None, Generation)
 
     def decode(tokens: Sequence[int]) -> str:
         return tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -71,9 +74,13 @@ def measure_generation(
     measured: dict[int, Generation] = {}
     lengths = {one: len(prompt) for one, prompt in prompts.items()}
     for ids in length_sorted(lengths, room=limits.max_new_tokens):
-        answers = [_Answer(limits, decode) for _ in ids]
-        _decode_batch(model, [prompts[one] for one in ids], answers)
-        measured.update((one, answer.generation()) for one, answer in zip(ids, answers, strict=True))
+        rows = parts.of(ids)
+        if rows is None:
+            answers = [_Answer(limits, decode) for _ in ids]
+            _decode_batch(model, [prompts[one] for one in ids], answers)
+            rows = {one: answer.generation() for one, answer in zip(ids, answers, strict=True)}
+            parts.keep(rows)
+        measured.update(rows)
         progress(len(measured))
     return measured
 

@@ -11,6 +11,7 @@ import torch
 
 from serin_evaluator.batches import left_padded, length_sorted
 from serin_evaluator.measured import Likelihood, Pair
+from serin_evaluator.parts import Parts
 
 _MOST_LOGITS = 64_000_000
 """Logits in memory at once (256 MB in fp32)."""
@@ -18,16 +19,23 @@ _MOST_LOGITS = 64_000_000
 
 @torch.inference_mode()
 def measure_likelihood(
-    model: Any, pairs: Mapping[int, Pair], progress: Callable[[int], None] = lambda done: None
+    model: Any,
+    pairs: Mapping[int, Pair],
+    progress: Callable[[int], None] = lambda done: None,
+    parts: Parts[Likelihood] | None = None,
 ) -> dict[int, Likelihood]:
-    """The likelihood of each pair's answer, by id."""
+    """The likelihood of each pair's answer, by id; batches that were measured before are not measured again."""
+    parts = parts or Parts(None, Likelihood)
     measured: dict[int, Likelihood] = {}
     longest = max((len(pair.answer) for pair in pairs.values()), default=1)
     most = max(1, _MOST_LOGITS // ((longest + 1) * model.config.vocab_size))
     lengths = {one: len(pair.prompt) + len(pair.answer) for one, pair in pairs.items()}
     for ids in length_sorted(lengths, most_rows=most):
-        rows = _batch(model, [pairs[one] for one in ids])
-        measured.update(zip(ids, rows, strict=True))
+        rows = parts.of(ids)
+        if rows is None:
+            rows = dict(zip(ids, _batch(model, [pairs[one] for one in ids]), strict=True))
+            parts.keep(rows)
+        measured.update(rows)
         progress(len(measured))
     return measured
 

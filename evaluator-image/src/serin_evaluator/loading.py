@@ -16,6 +16,7 @@ from serin_evaluator.errors import DataError, TryAgain
 from serin_evaluator.generation import Limits, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
 from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.parts import Parts
 from serin_evaluator.progress import Progress
 from serin_evaluator.prompts import Prompts
 from serin_evaluator.suites import Example
@@ -30,7 +31,9 @@ class LoadedModel:
         self._prompts = Prompts(tokenizer, uri)
         self._context: int = getattr(model.config, "max_position_embeddings", None) or 2**31
 
-    def likelihoods(self, examples: Mapping[int, Example], progress: Progress) -> Entry[Likelihood]:
+    def likelihoods(
+        self, examples: Mapping[int, Example], progress: Progress, parts: Parts[Likelihood]
+    ) -> Entry[Likelihood]:
         """How likely the model finds the answers."""
         pairs = {line: self._prompts.pair(example) for line, example in examples.items()}
         fitting = {
@@ -38,10 +41,10 @@ class LoadedModel:
             for line, pair in pairs.items()
             if pair.prompt and pair.answer and len(pair.prompt) + len(pair.answer) <= self._context
         }
-        measured = measure_likelihood(self._model, fitting, progress)
+        measured = measure_likelihood(self._model, fitting, progress, parts)
         return Entry(measured, tuple(sorted(pairs.keys() - fitting.keys())))
 
-    def choices(self, examples: Mapping[int, Example], progress: Progress) -> Entry[Choice]:
+    def choices(self, examples: Mapping[int, Example], progress: Progress, parts: Parts[Likelihood]) -> Entry[Choice]:
         """How likely the model finds each of the answers that it may choose from."""
         pairs = {
             (line, place): self._prompts.pair(replace(example, answer=choice))
@@ -54,7 +57,7 @@ class LoadedModel:
             if not (pair.prompt and pair.answer and len(pair.prompt) + len(pair.answer) <= self._context)
         }
         fitting = {at: pair for at, ((line, _), pair) in enumerate(pairs.items()) if line not in unfit}
-        measured = measure_likelihood(self._model, fitting, progress)
+        measured = measure_likelihood(self._model, fitting, progress, parts)
         found: dict[int, list[float]] = {}
         for at, (line, _) in enumerate(pairs):
             if line not in unfit:
@@ -62,13 +65,18 @@ class LoadedModel:
         return Entry({line: Choice(tuple(logs)) for line, logs in found.items()}, tuple(sorted(unfit)))
 
     def generations(
-        self, examples: Mapping[int, Example], stop: tuple[str, ...], max_new_tokens: int, progress: Progress
+        self,
+        examples: Mapping[int, Example],
+        stop: tuple[str, ...],
+        max_new_tokens: int,
+        progress: Progress,
+        parts: Parts[Generation],
     ) -> Entry[Generation]:
         """What the model answers itself."""
         prompts = {line: self._prompts.prompt(example) for line, example in examples.items()}
         fitting = {line: ids for line, ids in prompts.items() if ids and len(ids) + max_new_tokens <= self._context}
         limits = Limits(self._end_tokens(), stop, max_new_tokens)
-        measured = measure_generation(self._model, self._tokenizer, fitting, limits, progress)
+        measured = measure_generation(self._model, self._tokenizer, fitting, limits, progress, parts)
         return Entry(measured, tuple(sorted(prompts.keys() - fitting.keys())))
 
     def _end_tokens(self) -> frozenset[int]:

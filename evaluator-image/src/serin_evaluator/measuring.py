@@ -80,21 +80,27 @@ def _measure_missing(
 
     loaded = load(folder, device, model.uri)
     for task in tasks:
-        entry = _run(loaded, task)
-        cache.put(task.identity(device), entry)
+        identity = task.identity(device)
+        parts = cache.parts(identity, Generation if task.kind is Generation else Likelihood)
+        if parts.known:
+            log.info("role=%s suite=%s going on with %d that were measured before the pod ended", model.role,
+                     task.suite.suite.name, len(parts.known))  # fmt: skip
+        entry = _run(loaded, task, parts)
+        cache.put(identity, entry)
+        parts.done()
         _keep(found, task, entry)
 
 
-def _run(loaded: Any, task: _Task) -> Entry[Any]:
+def _run(loaded: Any, task: _Task, parts: Any) -> Entry[Any]:
     suite = task.suite.suite
     examples = task.suite.examples
     total = sum(len(one.choices) for one in examples.values()) if task.kind is Choice else len(examples)
     progress = Progress(f"role={task.model.role} suite={suite.name} kind={_name(task)}", total)
     if task.kind is Choice:
-        return loaded.choices(examples, progress)
+        return loaded.choices(examples, progress, parts)
     if task.kind is Likelihood:
-        return loaded.likelihoods(task.suite.examples, progress)
-    return loaded.generations(task.suite.examples, suite.stop, suite.max_new_tokens, progress)
+        return loaded.likelihoods(task.suite.examples, progress, parts)
+    return loaded.generations(task.suite.examples, suite.stop, suite.max_new_tokens, progress, parts)
 
 
 def _kinds(suite: LoadedSuite) -> list[type[Any]]:

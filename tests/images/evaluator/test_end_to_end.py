@@ -57,11 +57,39 @@ def test_the_report_and_every_example_lie_beside_the_result(
     examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
     assert result["output"]["reportUri"] == "pvc://artifacts/ml/evaluate-a2/report.json"
     assert json.loads((folder / "result.json").read_text()) == result
-    assert (report["schemaVersion"], report["suites"][0]["withoutAnswer"]) == (1, 1)
+    assert (report["schemaVersion"], report["suites"][0]["withoutAnswer"]) == (2, 1)
     assert [model["digest"] for model in report["models"]] == [volumes.candidate, volumes.base]
     assert len(examples) == 12
     assert examples[0]["models"]["Candidate"]["text"] == examples[0]["answer"]
     assert examples[0]["models"]["Candidate"]["metrics"]["RougeL"] == 1.0
+
+
+def test_a_choice_is_measured_with_its_calibration_and_by_slice(evaluate: Evaluate, volumes: Any) -> None:
+    rows = [{"prompt": f"Is {index} even?", "completion": " yes" if index % 2 == 0 else " no", "options": ["yes", "no"],
+             "language": "en" if index < 14 else "de"} for index in range(24)]  # fmt: skip
+    (volumes.root / "datasets" / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = suite_document(
+        dataset={"uri": "pvc://datasets/quiz.jsonl"},
+        metrics=["Accuracy", "Brier", "ECE"],
+        choices={"field": "options"},
+        slices=[{"field": "language"}],
+    )
+    asked = {
+        "suites": [suite],
+        "wanted": ["heldout/Accuracy", "heldout/ECE", "heldout/Accuracy@language=de"],
+        "comparisons": compared("Brier"),
+    }
+
+    code, result = evaluate(volumes.config(key="c1", output="pvc://artifacts/ml/evaluate-c1", **asked))
+
+    assert (code, result["outcome"]) == (0, "Succeeded"), result
+    numbers = {(one["metric"], one["role"], bool(one.get("slice"))): one["n"] for one in result["output"]["scores"]}
+    assert numbers["Accuracy", "Candidate", False] == numbers["ECE", "Candidate", False] == 24
+    assert numbers["Accuracy", "Candidate", True] == 10
+    assert result["output"]["comparisons"][0]["n"] == 24
+    beside = volumes.root / "artifacts" / "ml" / "evaluate-c1"
+    assert "Calibration" in (beside / "report.html").read_text()
+    assert (beside / "junit.xml").exists()
 
 
 def test_what_was_measured_before_is_not_measured_again_and_torch_is_not_even_imported(

@@ -1,13 +1,15 @@
 """What is measured in batches is what one would measure one by one."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from serin_evaluator.generation import Limits, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
-from serin_evaluator.measured import Pair
+from serin_evaluator.measured import Generation, Likelihood, Pair
+from serin_evaluator.parts import Parts
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 
@@ -88,6 +90,35 @@ def test_the_same_prompts_give_the_same_answers_again(model: Any, tokenizer: Any
     once, again = (measure_generation(model, tokenizer, prompts, limits) for _ in range(2))
 
     assert once == again
+
+
+def test_a_killed_measurement_goes_on_where_it_was_with_the_same_numbers(
+    model: Any, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serin_evaluator.parts.EVERY_SECONDS", 0.0)
+    pairs = {index: Pair(some_tokens(1 + index, index), some_tokens(1 + index % 5, -index)) for index in range(70)}
+    prompts = {index: pair.prompt for index, pair in pairs.items()}
+    limits = Limits({0}, (), 8)
+    whole = measure_likelihood(model, pairs), measure_generation(model, tokenizer, prompts, limits)
+
+    def killed(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_likelihood(model, pairs, killed, Parts(tmp_path / "a", Likelihood))
+    with pytest.raises(KeyboardInterrupt):
+        measure_generation(model, tokenizer, prompts, limits, killed, Parts(tmp_path / "b", Generation))
+    kept = Parts(tmp_path / "a", Likelihood), Parts(tmp_path / "b", Generation)
+    told: list[int] = []
+
+    again = (
+        measure_likelihood(model, pairs, told.append, kept[0]),
+        measure_generation(model, tokenizer, prompts, limits, told.append, kept[1]),
+    )
+
+    assert [len(one.known) for one in kept] == [32, 32]
+    assert again == whole
+    assert told[:3] == [32, 64, 70]
 
 
 def test_progress_is_told(model: Any) -> None:
