@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from serin_operator.api.kinds import GATEWAY, MODEL_REVISION, MODEL_SERVICE, Kind
+from serin_operator.api.v1alpha1 import COMMAND, COMMAND_BY
 from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, StatusWrite
 from serin_operator.decide.service import ServiceSnapshot, decide_service
 from serin_operator.decide.service.counters import Sampled
@@ -179,6 +180,15 @@ class World:
         service = self.objects[("ModelService", SERVICE)]
         change(service["spec"])
         service["metadata"]["generation"] += 1
+        self._stamp(service)
+
+    def say(self, command: str, by: str | None = "alice") -> None:
+        """A person annotates the ModelService."""
+        service = self.objects[("ModelService", SERVICE)]
+        said = {COMMAND: command} | ({COMMAND_BY: by} if by is not None else {})
+        service["metadata"]["annotations"] = said
+        fields = {"f:metadata": {"f:annotations": {f"f:{name}": {} for name in said}}}
+        service["metadata"]["managedFields"] = [{"manager": "kubectl-annotate", "fieldsV1": fields}]
         self._stamp(service)
 
     def remove(self, kind: str, name: str) -> None:
@@ -386,11 +396,18 @@ class World:
         if old is None or new is None:
             return
         if old["revision"] != new["revision"]:
-            if bake is not None and bake["previous"] == new["revision"]:
+            if (before.get("rollback") or {}).get("revision") == new["revision"]:
+                known = ("ModelRevision", old["revision"]) in self.objects
+                assert not known or self.is_rejected(old["revision"]), f"{old['revision']} gave way without a rejection"
+                assert self.deployment_ready(new["revision"]), f"{new['revision']} is back without a ready pod"
+            elif bake is not None and bake["previous"] == new["revision"]:
                 known = ("ModelRevision", old["revision"]) in self.objects
                 assert not known or self.is_rejected(old["revision"]), f"{old['revision']} is back without a rejection"
             else:
                 assert before["candidate"]["revision"] == new["revision"], f"{new['revision']} came from nowhere"
+                if _by_person(before, after):
+                    assert self.deployment_ready(new["revision"]), f"{new['revision']} was promoted without a ready pod"
+                    return
                 self._check_measured(new["revision"], f"step {len(self._steps())}")
                 self._check_watched(new["revision"], self._steps()[-1]["holdSeconds"])
         elif bake is not None and still is None:
@@ -405,9 +422,10 @@ class World:
         if was is None or now is None or was["revision"] != now["revision"]:
             return
         if now["step"] > was["step"]:
-            assert now["step"] == was["step"] + 1, "a step is left out"
+            assert now["step"] == was["step"] + 1 or "promotionRequest" in now, "a step is left out"
+            assert "paused" not in after, "a step begins while it is paused"
             assert not self.is_rejected(now["revision"]), f"the rejected {now['revision']} goes on"
-        if now["step"] > was["step"] > 0:
+        if now["step"] > was["step"] > 0 and not _by_person(before, after):
             self._check_measured(now["revision"], f"step {was['step']}")
             self._check_watched(now["revision"], self._steps()[was["step"] - 1]["holdSeconds"])
 
@@ -502,6 +520,16 @@ class World:
 
 
 _SILENT = Reading(ReadingKind.NO_DATA)
+
+
+def _by_person(before: Json, after: Json) -> bool:
+    """A person wanted the step to end, or the candidate to be promoted."""
+    candidate = before.get("candidate") or {}
+    if "promotionRequest" in candidate or candidate.get("skippedStep") == candidate.get("step"):
+        return True
+    known = [command["request"] for command in before.get("commands", [])]
+    new = [command for command in after.get("commands", []) if command["request"] not in known]
+    return any(command.get("verb") in ("promote", "skip") and command["outcome"] == "Done" for command in new)
 
 
 class FakeSources:

@@ -16,7 +16,7 @@ from serin_operator.api.kinds import (
     POD,
     SERVICE,
 )
-from serin_operator.api.v1alpha1 import ModelRevision, ModelService
+from serin_operator.api.v1alpha1 import COMMAND, ModelRevision, ModelService
 from serin_operator.decide.service import comparisons, facts, slos
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import (
@@ -101,7 +101,17 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
         now=now,
         settings=_serving_settings(settings, sources),
         gateway_problem=found.gateway_problem,
+        asked_through=_writer_of_command(found.service),
     )
+
+
+def _writer_of_command(service: Json) -> str:
+    """The field manager that owns the annotation: a program, and no proof of who used it."""
+    field = f"f:{COMMAND}"
+    for entry in parts(service, "metadata", "managedFields"):
+        if field in part(entry, "fieldsV1", "f:metadata", "f:annotations"):
+            return str(entry.get("manager", ""))
+    return ""
 
 
 def _of_service(name: str, revisions: list[ModelRevision]) -> list[ModelRevision]:

@@ -5,6 +5,15 @@ A field stands here only when something acts on it. Not here: decisions, default
 # pyright: reportUnusedImport=false
 # One door to all objects: the modules behind it are free to move.
 
+from serin_operator.api.v1alpha1.commands import (
+    COMMAND,
+    COMMAND_BY,
+    CommandOutcome,
+    CommandStatus,
+    PauseStatus,
+    RollbackStatus,
+    Verb,
+)
 from serin_operator.api.v1alpha1.data import (
     Cleaning,
     Data,
@@ -88,6 +97,7 @@ from serin_operator.api.v1alpha1.revision import (
     ModelRevisionSpec,
     ModelRevisionStatus,
     Rejection,
+    Retry,
     RolloutRecord,
 )
 from serin_operator.api.v1alpha1.service import (

@@ -52,7 +52,7 @@ class GateRecord(ApiModel):
 
 
 class Rejection(ApiModel):
-    """Why this digest may not serve. It stays until the digest changes."""
+    """Why this digest may not serve. It stays until the digest changes, or a person says retry."""
 
     reason: str
     message: Text
@@ -61,6 +61,16 @@ class Rejection(ApiModel):
     weight_percent: int
     breach_observed_at: datetime | None = None
     weight_zero_at: datetime | None = None
+    request: str | None = None  # the command that said so, when it was a person
+
+
+class Retry(ApiModel):
+    """A person let this revision be tried again. `withdrew` is the rejection that this took back."""
+
+    request: str
+    asked_by: str | None = None
+    at: datetime
+    withdrew: Text = ""
 
 
 class RolloutRecord(ApiModel):
@@ -69,6 +79,7 @@ class RolloutRecord(ApiModel):
     promoted_at: datetime | None = None
     rejection: Rejection | None = None
     superseded_at: datetime | None = None
+    retry: Retry | None = None
 
 
 class ModelRevisionStatus(ApiModel):

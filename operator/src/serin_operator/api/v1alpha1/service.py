@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serin_operator.api.base import ApiModel, Hostname, Name, decimal, field_rules, list_map, rule, rules
+from serin_operator.api.v1alpha1.commands import CommandStatus, PauseStatus, RollbackStatus
 from serin_operator.api.v1alpha1.gate import ORDERED
 from serin_operator.api.v1alpha1.shared import Condition, Decimal, ObjectMeta, Resources, Text
 from serin_operator.api.v1alpha1.verdicts import Verdict
@@ -301,6 +302,8 @@ class CandidateStatus(Watched):
     stable_silent_seconds: int = 0  # without a pod of the stable that answers, as far as it was seen
     stable_silent_at: datetime | None = None  # when that was last seen
     comparisons: Annotated[list[ComparisonStatus], list_map("name", 8)] = []
+    promotion_request: str | None = None  # a person wants no more steps: the command that said so
+    skipped_step: int | None = None  # a person wants no more of this step
 
 
 class BakeStatus(Watched):
@@ -320,6 +323,9 @@ class ModelServiceStatus(ApiModel):
     stable: StableStatus | None = None
     candidate: CandidateStatus | None = None
     bake: BakeStatus | None = None
+    rollback: RollbackStatus | None = None
+    paused: PauseStatus | None = None
+    commands: Annotated[list[CommandStatus], Field(max_length=20)] = []
     canary_percent: int | None = None
     slos: Annotated[list[SloStatus], list_map("name", 32)] = []
     slos_judged_at: datetime | None = None

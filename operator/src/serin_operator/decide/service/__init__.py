@@ -2,6 +2,7 @@
 
 snapshot.py what is seen, revisions.py who may serve, slos.py verdicts, comparisons.py and
 counters.py those against the stable, facts.py predicates, canary.py the rules,
+commands.py and steering.py what a person says by annotation,
 children.py and traffic.py the objects, words.py the sentences, status.py what people see, loop.py all of it together.
 """
 

@@ -6,7 +6,7 @@ and status, and those are written before the route moves.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,37 +16,15 @@ from serin_operator.api.v1alpha1 import (
     ModelRevision,
     Rejection,
     RolloutRecord,
-    SloStatus,
     StableStatus,
+    Verb,
 )
 from serin_operator.decide.decision import Event
-from serin_operator.decide.service import facts, revisions, slos, watch, words
+from serin_operator.decide.service import commands, facts, revisions, slos, steering, watch, words
 from serin_operator.decide.service.facts import READINESS, Weights
+from serin_operator.decide.service.plan import IDLE, ROUTE, SOON, Plan
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 from serin_operator.decide.service.watch import OnTrial
-
-SOON: Final = timedelta(seconds=1)
-ROUTE: Final = timedelta(seconds=2)
-LEAVING: Final = timedelta(seconds=5)  # pods wait to be scaled down
-IDLE: Final = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What should be true after this look."""
-
-    sentence: str
-    stable: StableStatus | None
-    candidate: CandidateStatus | None
-    weights: Weights | None  # by revision; None leaves the shares as they are
-    requeue_after: timedelta
-    bake: BakeStatus | None = None
-    deploy: str = ""  # a revision to run beside stable and candidate: the first one, before there is a stable
-    records: tuple[tuple[ModelRevision, RolloutRecord], ...] = ()
-    events: tuple[Event, ...] = ()
-    slos: tuple[SloStatus, ...] | None = None  # None keeps what status shows
-    hold: str = ""  # the reason, when something must change before it goes on
-
 
 # --- before there is a stable -------------------------------------------------------------------------------------
 
@@ -125,16 +103,17 @@ def _stay(
     return _on(s, sentence, facts.watch_after(s), requeue_after, weights, hold=hold)
 
 
-def reject(s: ServiceSnapshot, reason: str, why: str) -> Plan:
-    """Write down that this digest is bad, then send everything to where it was before."""
+def reject(s: ServiceSnapshot, reason: str, why: str, request: str | None = None) -> Plan:
+    """Write down that this digest is bad, then send everything to where it was before. `request`: a person's command."""
     trial = facts.trial(s)
     rejection = Rejection(
         reason=reason,
-        message=words.rejection(s, why),
+        message=words.rejection(s, why, by_person=request is not None),
         at=s.now,
         step=facts.step_number(s),
         weight_percent=trial.weight_percent,
-        breach_observed_at=s.now,
+        breach_observed_at=s.now if request is None else None,
+        request=request,
     )
     return _back_to_refuge(s, words.rolling_back(s, why), s.now, _recorded(s, trial.revision, rejection))
 
@@ -183,6 +162,14 @@ def reject_late(s: ServiceSnapshot) -> Plan:
     return reject(s, "CandidateNotReady", words.late(s))
 
 
+def reject_as_told(s: ServiceSnapshot) -> Plan:
+    """A person said abort, or rollback in a bake."""
+    command = commands.unfinished(s)
+    assert command is not None
+    reason = "AbortedByPerson" if command.verb is Verb.ABORT else "RolledBackByPerson"
+    return reject(s, reason, words.told(command), command.request)
+
+
 def hold_unjudgeable(s: ServiceSnapshot) -> Plan:
     """No user meets a candidate that nobody can judge."""
     found = slos.unusable(s)
@@ -211,13 +198,26 @@ def await_gateway(s: ServiceSnapshot) -> Plan:
 
 def begin_step(s: ServiceSnapshot) -> Plan:
     """The step is written down before its weight is set."""
-    number = facts.the_candidate(s).step + 1
+    return _begin(s, facts.the_candidate(s).step + 1)
+
+
+def _begin(s: ServiceSnapshot, number: int) -> Plan:
     candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
     percent = facts.percent_of(s, s.service.spec.canary.steps[number - 1])
     assert s.stable is not None
     weights = {s.stable.revision: 100 - percent, candidate.revision: percent}
     sentence = words.step_begins(s, number)
     return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryStep", sentence),))
+
+
+def go_to_the_end(s: ServiceSnapshot) -> Plan:
+    """A person wants it promoted: the last step at once. It becomes the stable when its Gateway has taken that up."""
+    return _begin(s, len(s.service.spec.canary.steps))
+
+
+def hold_paused(s: ServiceSnapshot) -> Plan:
+    """Before its first step; in a step or a bake the clock goes on, and only the end waits."""
+    return _stay(s, words.paused_before_traffic(s), IDLE, weights=facts.all_to_stable(s))
 
 
 def start_clock(s: ServiceSnapshot) -> Plan:
@@ -337,8 +337,12 @@ Rule = tuple[Callable[[ServiceSnapshot], bool], Callable[[ServiceSnapshot], Plan
 RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.no_model_yet, await_model),
     (facts.no_stable, deploy_first),
+    (commands.just_journalled, steering.write_down),
+    (commands.to_retry, steering.retry),
     (facts.rejected_in_bake, finish_rollback),
     (facts.bake_void, give_up_bake),
+    (commands.to_reject, reject_as_told),
+    (commands.rolling_back, steering.roll_back_to_older),
     (facts.candidate_out_of_date, change_candidate),
     (facts.nothing_on_trial, keep_stable),
     (facts.withdrawn, await_metrics),
@@ -350,10 +354,15 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.candidate_without_stable, hold_without_stable),
     (facts.to_withdraw, withdraw),
     (facts.held_before_traffic, hold_unjudgeable),
+    (facts.hurries, go_to_the_end),
+    (facts.paused_before_traffic, hold_paused),
     (facts.begins_alone, begin_step),
     (facts.step_not_routed, route_step),
     (facts.step_not_programmed, await_gateway),
     (facts.before_traffic, begin_step),
+    (facts.hurried_to_the_end, promote),
+    (facts.skips_the_last, promote),
+    (facts.skips, begin_step),
     (facts.bake_unwanted, end_bake),
     (facts.clock_not_started, start_clock),
     (facts.no_look, await_look),

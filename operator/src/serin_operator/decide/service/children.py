@@ -3,7 +3,7 @@ and only then goes: a route that names a missing Service is refused by its Gatew
 
 from serin_operator.decide.decision import Action, Apply, Delete, Manifest
 from serin_operator.decide.service import revisions
-from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service.plan import Plan
 from serin_operator.decide.service.snapshot import Child, ServiceSnapshot
 from serin_operator.manifests import names
 from serin_operator.manifests.drift import covers
@@ -15,7 +15,8 @@ def kept(plan: Plan) -> list[str]:
     stable = plan.stable.revision if plan.stable is not None else ""
     candidate = plan.candidate.revision if plan.candidate is not None else ""
     previous = plan.bake.previous if plan.bake is not None else ""
-    return [name for name in (stable, candidate, previous, plan.deploy) if name]
+    older = plan.rollback.revision if plan.rollback is not None else ""
+    return [name for name in (stable, candidate, previous, older, plan.deploy) if name]
 
 
 def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:

@@ -199,7 +199,51 @@ def not_ready(s: ServiceSnapshot) -> bool:
 def candidate_without_stable(s: ServiceSnapshot) -> bool:
     """A canary goes nowhere while its stable does not answer, but not for ever; a bake goes on in any case, since users
     are on the new one."""
-    return not baking(s) and stable_silent(s) and not stable_lost(s)
+    return not baking(s) and stable_silent(s) and not stable_lost(s) and not to_be_promoted(s)
+
+
+# --- as a person wants it ------------------------------------------------------------------------------------------
+
+
+def paused(s: ServiceSnapshot) -> bool:
+    """Nobody gets more traffic and nothing ends well; what goes badly ends all the same."""
+    return s.service.status.paused is not None
+
+
+def paused_before_traffic(s: ServiceSnapshot) -> bool:
+    return paused(s) and before_traffic(s)
+
+
+def to_be_promoted(s: ServiceSnapshot) -> bool:
+    return not baking(s) and the_candidate(s).promotion_request is not None
+
+
+def at_the_last_step(s: ServiceSnapshot) -> bool:
+    return the_candidate(s).step >= len(s.service.spec.canary.steps)
+
+
+def fit(s: ServiceSnapshot) -> bool:
+    """All pods are ready: it can be given more."""
+    view = trial_view(s)
+    return view is not None and view.complete
+
+
+def hurries(s: ServiceSnapshot) -> bool:
+    """To the last step, past all others."""
+    return to_be_promoted(s) and not at_the_last_step(s) and fit(s)
+
+
+def hurried_to_the_end(s: ServiceSnapshot) -> bool:
+    """For a rule that stands below those about the route: all traffic goes to it already."""
+    return to_be_promoted(s) and at_the_last_step(s) and fit(s)
+
+
+def skips(s: ServiceSnapshot) -> bool:
+    return not baking(s) and the_candidate(s).step == the_candidate(s).skipped_step and fit(s)
+
+
+def skips_the_last(s: ServiceSnapshot) -> bool:
+    return skips(s) and at_the_last_step(s)
 
 
 # --- withdrawn ----------------------------------------------------------------------------------------------------
@@ -219,7 +263,7 @@ def pause(s: ServiceSnapshot) -> timedelta:
 
 def may_begin_anew(s: ServiceSnapshot) -> bool:
     """Its pause is over, and what is asked of the candidate can be measured on the stable."""
-    return measured(s) and watch_after(s).elapsed_seconds >= pause(s).total_seconds()
+    return not paused(s) and measured(s) and watch_after(s).elapsed_seconds >= pause(s).total_seconds()
 
 
 def blind(s: ServiceSnapshot) -> bool:
@@ -274,12 +318,12 @@ def rejected_in_bake(s: ServiceSnapshot) -> bool:
 
 def bake_unwanted(s: ServiceSnapshot) -> bool:
     """The user has set bakeSeconds to 0 meanwhile."""
-    return baking(s) and trial(s).hold == timedelta()
+    return baking(s) and trial(s).hold == timedelta() and not paused(s)
 
 
 def baked(s: ServiceSnapshot) -> bool:
     """Watched for long enough, and good on this very look."""
-    return baking(s) and held(s) >= trial(s).hold and all_passed(s) and not slos_unusable(s)
+    return baking(s) and not paused(s) and held(s) >= trial(s).hold and all_passed(s) and not slos_unusable(s)
 
 
 # --- the step -----------------------------------------------------------------------------------------------------
@@ -485,12 +529,10 @@ def enough_requests(s: ServiceSnapshot) -> bool:
 
 def step_passed(s: ServiceSnapshot) -> bool:
     """Held long enough, every SLO passed on this very look, enough requests, and fit for more."""
-    if baking(s):
+    if baking(s) or paused(s) or not fit(s):
         return False
-    view = trial_view(s)
-    fit = view is not None and view.complete
-    return fit and held(s) >= hold(s) and all_passed(s) and enough_requests(s) and not slos_unusable(s)
+    return held(s) >= hold(s) and all_passed(s) and enough_requests(s) and not slos_unusable(s)
 
 
 def last_step_passed(s: ServiceSnapshot) -> bool:
-    return step_passed(s) and the_candidate(s).step >= len(s.service.spec.canary.steps)
+    return step_passed(s) and at_the_last_step(s)

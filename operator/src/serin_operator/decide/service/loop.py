@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE, Kind
-from serin_operator.api.v1alpha1 import ModelRevision, ObjectMeta, RolloutRecord
-from serin_operator.decide.decision import Decision, Fence, StatusWrite
-from serin_operator.decide.service import canary, children, revisions, traffic
-from serin_operator.decide.service.canary import Plan
+from serin_operator.api.v1alpha1 import CommandOutcome, ModelRevision, ModelServiceStatus, ObjectMeta, RolloutRecord
+from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
+from serin_operator.decide.service import canary, children, commands, revisions, traffic, words
+from serin_operator.decide.service.plan import IDLE, LEAVING, SOON, Plan
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 from serin_operator.decide.service.status import wanted_status
 from serin_operator.manifests import names
@@ -19,11 +19,12 @@ from serin_operator.manifests import names
 
 def decide_service(s: ServiceSnapshot) -> Decision:
     """What to write now, and when to look again."""
+    before_hearing, s = s.service.status, commands.heard(s)
     plan = canary.plan(s)
     before, after = _records_first(s, plan), _records_last(s, plan)
     statuses = (
         *(_record_write(s.by_name[name], record) for name, record in before.items()),
-        *_status_write(s, plan),
+        *_status_write(s, plan, before_hearing),
         *(_record_write(s.by_name[name], record) for name, record in after.items()),
     )
     return Decision(
@@ -32,9 +33,17 @@ def decide_service(s: ServiceSnapshot) -> Decision:
         statuses=statuses,
         fences=_fences(s, plan, statuses),
         actions=(*children.applies(s, plan), *traffic.applies(s, plan), *children.deletes(s, plan)),
-        events=plan.events,
+        events=(*_told(s), *plan.events),
         requeue_after=min(plan.requeue_after, _scale_down_in(s, plan)),
     )
+
+
+def _told(s: ServiceSnapshot) -> tuple[Event, ...]:
+    """That a command was heard, and why it was refused."""
+    if s.heard is None:
+        return ()
+    refused = s.heard.outcome is CommandOutcome.REFUSED
+    return (Event("CommandRefused" if refused else "CommandAccepted", words.heard(s.heard), warning=refused),)
 
 
 def _fences(s: ServiceSnapshot, plan: Plan, written: tuple[StatusWrite, ...]) -> tuple[Fence, ...]:
@@ -62,11 +71,9 @@ def _records_first(s: ServiceSnapshot, plan: Plan) -> Mapping[str, RolloutRecord
 def _superseded(s: ServiceSnapshot) -> dict[str, RolloutRecord]:
     if s.stable is None:
         return {}
-    chosen = revisions.next_candidate(s)
     return {
         revision.metadata.name: revisions.record(revision).model_copy(update={"superseded_at": s.now})
-        for revision in revisions.waiting(s)
-        if chosen is None or revision.metadata.name != chosen.metadata.name
+        for revision in revisions.overtaken(s)
     }
 
 
@@ -107,11 +114,11 @@ def _record_write(revision: ModelRevision, record: RolloutRecord) -> StatusWrite
     )
 
 
-def _status_write(s: ServiceSnapshot, plan: Plan) -> tuple[StatusWrite, ...]:
+def _status_write(s: ServiceSnapshot, plan: Plan, before: ModelServiceStatus) -> tuple[StatusWrite, ...]:
     """Only when it is news: our own write wakes us again."""
     meta = s.service.metadata
     status = wanted_status(s, plan)
-    if status == s.service.status:
+    if status == before:
         return ()
     return (
         StatusWrite(
@@ -129,4 +136,4 @@ def _status_write(s: ServiceSnapshot, plan: Plan) -> tuple[StatusWrite, ...]:
 def _scale_down_in(s: ServiceSnapshot, plan: Plan) -> timedelta:
     """While pods wait to be scaled down, look again when their time is over."""
     leaving = any(child.revision not in children.kept(plan) for child in s.children)
-    return min(canary.LEAVING, max(s.settings.scale_down_delay, canary.SOON)) if leaving else canary.IDLE
+    return min(LEAVING, max(s.settings.scale_down_delay, SOON)) if leaving else IDLE

@@ -35,9 +35,10 @@ def eligible(s: ServiceSnapshot, revision: ModelRevision) -> bool:
 
 
 def age(revision: ModelRevision) -> tuple[datetime, datetime, str]:
-    """The order of revisions: when the gates judged them, then when they were made."""
+    """The order of revisions: when the gates judged them or a person wanted them again, then when they were made."""
     judged = revision.status.gate.judged_at if revision.status.gate is not None else _BEGINNING
-    return judged, made_at(revision), revision.metadata.name
+    retry = record(revision).retry
+    return max(judged, retry.at) if retry is not None else judged, made_at(revision), revision.metadata.name
 
 
 def made_at(revision: ModelRevision) -> datetime:
@@ -65,9 +66,9 @@ def newer_than_stable(s: ServiceSnapshot, revision: ModelRevision) -> bool:
     """Judged after the stable was, or made after it; when the stable's record is gone, judged after it became stable.
 
     Either is enough: times of judging are the operator's, and had its clock been set back in between, a new model would
-    look old for ever.
+    look old for ever. One that a person wants to be tried again counts as new.
     """
-    if s.stable is None:
+    if s.stable is None or record(revision).retry is not None:
         return True
     stable = s.by_name.get(s.stable.revision)
     if stable is None or stable.status.gate is None:
@@ -84,10 +85,43 @@ def active(s: ServiceSnapshot) -> ModelRevision | None:
 
 
 def next_candidate(s: ServiceSnapshot) -> ModelRevision | None:
-    """The newest one; the one on its way in stays unless a newer one waits."""
+    """The newest one; the one on its way in stays unless a newer one waits, or a person keeps it there."""
     current = active(s)
+    if current is not None and keeps_its_place(s):
+        return current
     newer = [revision for revision in waiting(s) if newer_than_stable(s, revision)]
     return max([*newer, *([current] if current is not None else [])], key=age, default=None)
+
+
+def keeps_its_place(s: ServiceSnapshot) -> bool:
+    """No newer one takes the place of the candidate: a person wants this one promoted, or everything to stand still."""
+    return s.service.status.paused is not None or (
+        s.candidate is not None and s.candidate.promotion_request is not None
+    )
+
+
+def overtaken(s: ServiceSnapshot) -> list[ModelRevision]:
+    """Waiting, and older than the one that was chosen: their turn will not come."""
+    chosen = next_candidate(s)
+    return [
+        revision
+        for revision in waiting(s)
+        if chosen is None or (revision != chosen and not (keeps_its_place(s) and age(revision) > age(chosen)))
+    ]
+
+
+def before_the_stable(s: ServiceSnapshot) -> str:
+    """The newest promotion among revisions that may serve and are not the stable; empty when there is none."""
+    promoted = [
+        (at, revision.metadata.name)
+        for revision in s.revisions
+        if (at := record(revision).promoted_at) is not None
+        and eligible(s, revision)
+        and s.stable is not None
+        and revision.metadata.name != s.stable.revision
+        and revision.spec.artifact.digest != s.stable.digest
+    ]
+    return max(promoted)[1] if promoted else ""
 
 
 def first_stable(s: ServiceSnapshot) -> ModelRevision | None:

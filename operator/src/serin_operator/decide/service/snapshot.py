@@ -9,6 +9,7 @@ from typing import Any
 from serin_operator.api.v1alpha1 import (
     BakeStatus,
     CandidateStatus,
+    CommandStatus,
     ComparisonStatus,
     ModelRevision,
     ModelService,
@@ -154,6 +155,8 @@ class ServiceSnapshot:
     now: datetime
     settings: ServingSettings
     gateway_problem: str = ""  # why the Gateway could not be read
+    asked_through: str = ""  # the field manager that wrote the command's annotation
+    heard: CommandStatus | None = None  # a command that came with this look (decide/service/commands.py)
     refused: Refusal | None = None  # a write of the last look that the apiserver refused
     by_name: Mapping[str, ModelRevision] = field(init=False)
 

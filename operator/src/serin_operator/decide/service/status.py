@@ -7,11 +7,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from serin_operator.api.v1alpha1 import Condition, ModelServiceStatus, RolloutRecord
+from serin_operator.api.v1alpha1 import CommandOutcome, Condition, ModelServiceStatus, RolloutRecord
 from serin_operator.decide import conditions, refusals
 from serin_operator.decide.conditions import Finding
-from serin_operator.decide.service import facts, revisions, slos, words
-from serin_operator.decide.service.canary import Plan
+from serin_operator.decide.service import commands, facts, revisions, slos, words
+from serin_operator.decide.service.plan import Plan
 from serin_operator.decide.service.snapshot import Compared, Reading, ReadingKind, ServiceSnapshot
 
 
@@ -20,6 +20,7 @@ class State(StrEnum):
     DEPLOYING = "Deploying"
     STABLE = "Stable"
     CANARY = "Canary"
+    PAUSED = "Paused"
     WITHDRAWN = "Withdrawn"
     BAKING = "Baking"
     ROLLING_BACK = "RollingBack"
@@ -38,6 +39,9 @@ def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
         stable=plan.stable,
         candidate=plan.candidate,
         bake=plan.bake,
+        rollback=plan.rollback,
+        paused=before.paused,
+        commands=commands.journal(s, plan.rollback, plan.sentence),
         canary_percent=s.weight(plan.candidate.revision) if plan.candidate is not None else None,
         slos=list(plan.slos) if plan.slos is not None else before.slos,
         slos_judged_at=s.now if s.look is not None else before.slos_judged_at,
@@ -48,11 +52,15 @@ def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
 
 
 def _rejecting(s: ServiceSnapshot, plan: Plan) -> bool:
-    return bool(_rejections(plan)) or bool(facts.rejected_with_weight(s))
+    return bool(_rejections(plan)) or bool(facts.rejected_with_weight(s)) or plan.rollback is not None
 
 
 def _stable_silent(s: ServiceSnapshot, plan: Plan) -> bool:
     return plan.stable is not None and facts.stable_silent(s) and s.stable is not None
+
+
+def _paused(s: ServiceSnapshot, plan: Plan) -> bool:
+    return facts.paused(s) and (plan.candidate is not None or plan.bake is not None)
 
 
 def _under_traffic(s: ServiceSnapshot, plan: Plan) -> bool:
@@ -78,6 +86,7 @@ def _has_stable(s: ServiceSnapshot, plan: Plan) -> bool:
 STATES: Final[tuple[tuple[State, Callable[[ServiceSnapshot, Plan], bool]], ...]] = (  # the first match wins
     (State.ROLLING_BACK, _rejecting),
     (State.DEGRADED, _stable_silent),
+    (State.PAUSED, _paused),
     (State.WITHDRAWN, _withdrawn),
     (State.CANARY, _under_traffic),
     (State.BAKING, _baking),
@@ -119,7 +128,7 @@ def _standing_in(s: ServiceSnapshot, plan: Plan) -> str | None:
 def reconciling(s: ServiceSnapshot, plan: Plan) -> Finding:
     if s.refused is not None:
         return conditions.true("Reconciling", "WriteRefused", refusals.sentence(s.refused))
-    if plan.stable is None or plan.candidate is not None or plan.records:
+    if plan.stable is None or plan.candidate is not None or plan.records or plan.rollback is not None:
         return conditions.true("Reconciling", state(s, plan).value, plan.sentence)
     if plan.bake is not None and facts.routed(s.route, {plan.stable.revision: 100}):
         return conditions.false("Reconciling", "Baking", "users are on the new stable; it is still watched")
@@ -212,6 +221,16 @@ def writes_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
     return refusals.refusal_finding(s.refused)
 
 
+def command_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """What became of the newest command."""
+    found = commands.journal(s, plan.rollback, plan.sentence)
+    if not found:
+        return conditions.unknown("CommandAccepted", "NoCommand", "nobody has said anything by serin.dev/command")
+    if found[0].outcome is CommandOutcome.REFUSED:
+        return conditions.false("CommandAccepted", "Refused", words.heard(found[0]))
+    return conditions.true("CommandAccepted", found[0].outcome.value, words.heard(found[0]))
+
+
 def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
     """False holds the canary or the bake: what cannot be measured is neither good nor bad."""
     if (found := slos.unusable(s)) is not None:
@@ -260,10 +279,12 @@ FINDINGS: Final = (
     baked,
     metrics_available,
     writes_accepted,
+    command_accepted,
 )
 
 
 def _rejections(plan: Plan) -> list[RolloutRecord]:
+    """Those that are new with this plan."""
     return [record for _, record in plan.records if record.rejection is not None]
 
 

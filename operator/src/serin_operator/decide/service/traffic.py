@@ -5,8 +5,8 @@ from typing import Any
 
 from serin_operator.decide.decision import Action, Apply
 from serin_operator.decide.service import children
-from serin_operator.decide.service.canary import Plan
 from serin_operator.decide.service.facts import Weights
+from serin_operator.decide.service.plan import Plan
 from serin_operator.decide.service.snapshot import RouteView, ServiceSnapshot
 from serin_operator.manifests import names
 from serin_operator.manifests.drift import covers

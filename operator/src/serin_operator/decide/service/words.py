@@ -1,7 +1,7 @@
 """The sentences of the service loop: what happens, with numbers, and what a person can do. Nothing is decided here."""
 
-from serin_operator.api.v1alpha1 import ModelRevision
-from serin_operator.decide.service import facts, revisions
+from serin_operator.api.v1alpha1 import CommandStatus, ModelRevision, RollbackStatus
+from serin_operator.decide.service import commands, facts, revisions
 from serin_operator.decide.service.slos import Unusable
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
@@ -31,7 +31,7 @@ def first_deployment(s: ServiceSnapshot, first: ModelRevision) -> str:
 
 def stable_serves(s: ServiceSnapshot) -> str:
     assert s.stable is not None
-    sentence = f"{s.stable.revision} serves {s.weight(s.stable.revision)} percent of the traffic"
+    sentence = f"{s.stable.revision} serves {s.weight(s.stable.revision)} percent of the traffic{_paused(s)}"
     if s.route is not None and s.route.problem:
         sentence += f"; the route is not in force: {s.route.problem}"
     bad = revisions.last_rejected(s)
@@ -123,7 +123,7 @@ def holding(s: ServiceSnapshot) -> str:
     )
     rests = ", ".join(facts.not_compared(s))
     alone = f"; {rests} not compared: nobody is on {trial.refuge}, the bounds judge alone" if rests else ""
-    return ", ".join(parts) + (f"; {found}" if found else "") + alone
+    return ", ".join(parts) + _paused(s) + (f"; {found}" if found else "") + alone
 
 
 def _waiting(s: ServiceSnapshot) -> list[str]:
@@ -206,9 +206,14 @@ def late(s: ServiceSnapshot) -> str:
     return f"not ready within {deadline} s{_pods(s, facts.trial(s).revision)}"
 
 
-def rejection(s: ServiceSnapshot, why: str) -> str:
+def rejection(s: ServiceSnapshot, why: str, by_person: bool) -> str:
     """What goes into the revision's record: the numbers, where, and what to do."""
-    return f"{why} {_where(s)}; {_STAYS_REJECTED}; {_advice(s)}"
+    advice = _let_in_again(facts.trial(s).revision) if by_person else _advice(s)
+    return f"{why} {_where(s)}; {_STAYS_REJECTED}; {advice}"
+
+
+def _let_in_again(name: str) -> str:
+    return f"the command retry/<nonce>/{name} lets it be tried again"
 
 
 def _where(s: ServiceSnapshot) -> str:
@@ -255,8 +260,66 @@ def promoted(s: ServiceSnapshot) -> str:
     counted = f" ({seen} requests in the last)" if seen is not None else ""
     bake = s.service.spec.canary.bake_seconds
     then = f"; it bakes for {bake} s" if bake and before in s.by_name else ""
+    if candidate.promotion_request is not None:
+        return (
+            f"{candidate.revision} is the new stable in place of {before}: a person said"
+            f" {candidate.promotion_request}{then}"
+        )
     return (
         f"{candidate.revision} passed all {_steps(s)} steps{counted} and is the new stable in place of {before}{then}"
+    )
+
+
+# --- a person's commands ------------------------------------------------------------------------------------------
+
+
+def heard(command: CommandStatus) -> str:
+    """`abort/7 by alice: accepted: ...`."""
+    by = commands.who(command.asked_by)
+    return f"{command.request[:80]} by {by}: {command.outcome.value.lower()}: {command.message}"
+
+
+def told(command: CommandStatus) -> str:
+    return f"{commands.who(command.asked_by)} said {command.request}"
+
+
+def _paused(s: ServiceSnapshot) -> str:
+    pause = s.service.status.paused
+    return f", paused by {commands.who(pause.asked_by)} until resume/<nonce>" if pause is not None else ""
+
+
+def paused_before_traffic(s: ServiceSnapshot) -> str:
+    return f"{facts.the_candidate(s).revision} is ready and gets no traffic{_paused(s)}"
+
+
+def retried(s: ServiceSnapshot, name: str, command: CommandStatus) -> str:
+    return f"{told(command)}: {name} is no longer rejected or passed over, and is tried when its turn comes"
+
+
+def rollback_waits(s: ServiceSnapshot, back: RollbackStatus) -> str:
+    stable = s.stable.revision if s.stable is not None else ""
+    why = f"{commands.who(back.asked_by)} said {back.request}"
+    return (
+        f"{why}: {back.revision} is being started{_pods(s, back.revision)} and then takes over; {stable} serves"
+        " meanwhile; abort/<nonce> gives this up"
+    )
+
+
+def rollback_void(s: ServiceSnapshot, back: RollbackStatus) -> str:
+    return f"no way back to {back.revision}: it is gone, or its gates no longer say Passed, or it was rejected"
+
+
+def rolled_back_to(s: ServiceSnapshot, back: RollbackStatus) -> str:
+    stable = s.stable.revision if s.stable is not None else ""
+    return (
+        f"{commands.who(back.asked_by)} said {back.request}: {stable} is rejected, and {back.revision} gets all traffic"
+    )
+
+
+def rejected_by_person(s: ServiceSnapshot, name: str, back: RollbackStatus) -> str:
+    return (
+        f"{commands.who(back.asked_by)} said {back.request} while it was the stable; {_STAYS_REJECTED};"
+        f" {_let_in_again(name)}"
     )
 
 

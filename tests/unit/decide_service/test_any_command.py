@@ -1,0 +1,47 @@
+"""Any command at any time, among all that may happen otherwise (test_any_order.py): it is safe, and settles in the end."""
+
+from collections import Counter
+
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+from support.service_machine import ANY, AnyOrder, Healing, profile
+
+EXAMPLES = 150
+VERBS = ("pause", "resume", "promote", "skip", "abort", "rollback", "retry")
+SEEN = {(verb, "Done") for verb in VERBS} | {(verb, "Refused") for verb in VERBS}
+
+
+class AnyCommand(Healing):
+    outcomes: Counter[tuple[str, str]] = Counter()
+
+    @rule(verb=st.sampled_from(VERBS), nonce=st.integers(0, 40), which=ANY, named=st.booleans())
+    def somebody_says_something(self, verb: str, nonce: int, which: int, named: bool) -> None:
+        name = self._any("ModelRevision", which) if named and verb in ("rollback", "retry") else None
+        self.world.say(f"{verb}/{nonce}/{name}" if name is not None else f"{verb}/{nonce}")
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            for command in self.world.status.get("commands", []):
+                AnyCommand.outcomes[(command.get("verb", ""), command["outcome"])] += 1
+
+    def _heal(self) -> None:
+        super()._heal()
+        self._play(3)  # what was said is heard
+        self.world.say("resume/in-the-end")
+
+    def _settles(self) -> None:
+        super()._settles()
+        assert "rollback" not in self.world.status
+        assert "paused" not in self.world.status
+        left = [one for one in self.world.status.get("commands", []) if one["outcome"] == "Accepted"]
+        assert not left, f"accepted and never done: {left}"
+
+
+def test_whatever_is_said_at_whatever_time_it_is_safe_and_settles_in_the_end() -> None:
+    AnyOrder.looks = 0
+    AnyCommand.outcomes.clear()
+    run_state_machine_as_test(AnyCommand, settings=profile(EXAMPLES))
+    print(f"{AnyOrder.looks} looks of the operator were played: {dict(AnyCommand.outcomes)}")
+    assert set(AnyCommand.outcomes) >= SEEN, SEEN - set(AnyCommand.outcomes)
