@@ -19,6 +19,18 @@ class AnyCommand(Healing):
         name = self._any("ModelRevision", which) if named and verb in ("rollback", "retry") else None
         self.world.say(f"{verb}/{nonce}/{name}" if name is not None else f"{verb}/{nonce}")
 
+    @rule(verb=st.sampled_from(VERBS), nonce=st.integers(0, 40), seconds=st.integers(0, 5))
+    def somebody_steers_what_is_on_trial(self, verb: str, nonce: int, seconds: int) -> None:
+        self.time_passes_until_somebody_has_got_requests_for_some_seconds(0)
+        self.world.say(f"{verb}/{nonce}")
+        self._play(seconds)
+
+    @rule(verb=st.sampled_from(["rollback", "retry"]), nonce=st.integers(0, 40), seconds=st.integers(0, 5))
+    def somebody_goes_back(self, verb: str, nonce: int, seconds: int) -> None:
+        self._play(30)
+        self.world.say(f"{verb}/{nonce}")
+        self._play(seconds)
+
     def teardown(self) -> None:
         try:
             super().teardown()
