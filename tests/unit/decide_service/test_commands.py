@@ -266,6 +266,19 @@ def test_skip_ends_this_step_only() -> None:
     assert world.status["stable"]["revision"] == name
 
 
+def test_a_skipped_step_is_not_skipped_again_when_the_canary_begins_anew() -> None:
+    world, stable, name = in_canary(blindness={"timeoutSeconds": 6, "action": "Withdraw"})
+    world.say("skip/1")
+    play(world, 5)
+    world.sources.away = True
+    play(world, 20)
+    assert world.weights == {stable: 100}
+    world.sources.away = False
+    play(world, 40, until=lambda w: "stepStartedAt" in w.status.get("candidate", {}))
+    play(world, 5)
+    assert world.weights == {stable: 80, name: 20}
+
+
 def test_skip_is_refused_before_the_first_step() -> None:
     world, _ = with_stable(steps=STEPS, progressDeadlineSeconds=600)
     world.passes("b", Model(starts_in=30.0))

@@ -202,7 +202,7 @@ def begin_step(s: ServiceSnapshot) -> Plan:
 
 
 def _begin(s: ServiceSnapshot, number: int) -> Plan:
-    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number, "skipped_step": None})
     percent = facts.percent_of(s, s.service.spec.canary.steps[number - 1])
     assert s.stable is not None
     weights = {s.stable.revision: 100 - percent, candidate.revision: percent}
@@ -251,7 +251,13 @@ def withdraw(s: ServiceSnapshot) -> Plan:
     """Nobody could say for too long whether it is good: users are taken away from it. It is not rejected for that."""
     before = facts.the_candidate(s)
     candidate = watch.stopped(before).model_copy(
-        update={"step": 0, "looked_at": s.now, "withdrawn_at": s.now, "withdrawals": before.withdrawals + 1}
+        update={
+            "step": 0,
+            "skipped_step": None,
+            "looked_at": s.now,
+            "withdrawn_at": s.now,
+            "withdrawals": before.withdrawals + 1,
+        }
     )
     sentence = words.withdrawn(s)
     event = Event("CanaryWithdrawn", sentence, warning=True)
