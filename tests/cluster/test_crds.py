@@ -345,7 +345,7 @@ REFUSED = [
     refused(
         G, "spec.requirements.0", {**COMPARED, "metric": "heldout/ECE", "maxRegression": "0.01"}, "[0]", "compare Brier",
     ),
-    refused(G, "spec.requirements.0.slice", GERMAN, "spec.requirements", "add the field to spec.suites[].slices"),
+    refused(G, "spec.requirements.0.slice", GERMAN, "spec.suites[].slices", "add the field to spec.suites[].slices"),
     refused(G, "spec.suites.0.slices", [{"field": "a b"}], "slices[0].field", "a field's name has letters"),
     refused(G, "spec.suites.0.slices", [{"field": "a"}] * 2, "slices[1]", "Duplicate value"),
     refused(G, "spec.requirements.0.slice", {"field": "language"}, "slice.value", "Required value"),

@@ -24,7 +24,7 @@ code,pre{font:13px/1.45 ui-monospace,monospace}code{overflow-wrap:anywhere}pre{m
 .notes{background:var(--panel);border-left:4px solid var(--bad);padding:.6rem 1rem;margin:1rem 0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));gap:.75rem;background:var(--panel);padding:.75rem;
 margin:.5rem 0}.pair>div>b{display:block;color:var(--soft);font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}
-svg{display:block;max-width:100%}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
+svg{display:block;max-width:100%}td svg{min-width:14rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .Candidate{color:var(--Candidate)}.Incumbent{color:var(--Incumbent)}.Base{color:var(--Base)}
 .figures{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}figcaption{color:var(--soft)}
 """
