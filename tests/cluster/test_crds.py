@@ -264,6 +264,29 @@ REFUSED = [
     refused(J, "spec.distribution.resources.limits", {"cpu": "two"}, "resources.limits", "must be a quantity"),
     refused(J, "spec.distribution.resources.requests", {"cpu": 0.5}, "resources.requests", "string"),
     refused(J, "spec.distribution.resources.limits", {"cpu\n": "1"}, "resources.limits", "must be a resource's name"),
+    # where training runs
+    refused(J, "spec.distribution.scheduling", {"nodeSelector": {"a b": "c"}}, "nodeSelector", "a node's label"),
+    refused(J, "spec.distribution.scheduling", {"nodeSelector": {"a": "b c"}}, "nodeSelector", "a node's label"),
+    refused(
+        J, "spec.distribution.scheduling", {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+        "tolerations[0]", "Exists a toleration has no value",
+    ),
+    refused(J, "spec.distribution.scheduling", {"tolerations": [{"value": "b"}]}, "tolerations[0]", "needs operator Exists"),
+    refused(
+        J, "spec.distribution.scheduling", {"tolerations": [{"key": "a", "value": "b", "tolerationSeconds": 5}]},
+        "tolerations[0]", "effect NoExecute only",
+    ),
+    refused(J, "spec.distribution.scheduling", {"tolerations": [{"key": "a/b/c"}]}, "tolerations[0].key", "as a label's"),
+    refused(
+        J, "spec.distribution.scheduling", {"tolerations": [{"key": "a", "value": "-"}]}, "tolerations[0].value",
+        "a taint's value",
+    ),
+    refused(J, "spec.distribution.scheduling", {"priorityClassName": "High"}, "priorityClassName", "lower-case letters"),
+    refused(J, "spec.distribution.sharedMemory", "lots", "sharedMemory", "more than 1Mi, such as 8Gi"),
+    refused(J, "spec.distribution.sharedMemory", "64", "sharedMemory", "more than 1Mi, such as 8Gi"),
+    refused(J, "spec.distribution.env", [{"name": "LD_PRELOAD", "value": "x.so"}], "env[0].name", '"NCCL_ALGO"'),
+    refused(J, "spec.distribution.env", [{"name": "NCCL_DEBUG", "value": "$(X)"}], "env[0].value", "the signs _ ."),
+    refused(J, "spec.distribution.queueName", "Team A", "queueName", "lower-case letters"),
     # method
     refused(J, "spec.method", {"type": "Full", "lora": {}}, "spec.method", "only when type is LoRA"),
     refused(J, "spec.method", {"type": "QLoRA"}, "spec.method.type", '"Full", "LoRA"'),

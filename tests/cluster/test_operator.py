@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,35 +11,11 @@ from serin_operator.api.v1alpha1 import StageName
 from serin_operator.leader import LEASE_NAME
 from serin_operator.manifests import names
 from support.jobs import MODEL_DIGEST, job_manifest
+from support.on_a_cluster import GATE, SERVICE, apply, claims, condition, status, until
 from support.operator_process import OperatorProcess
 from support.pods import PodPlayer, succeed
 
 REVISION = names.revision("bot", MODEL_DIGEST)
-GATE = {
-    "apiVersion": "serin.dev/v1alpha1",
-    "kind": "EvalGate",
-    "metadata": {"name": "quality"},
-    "spec": {
-        "suites": [
-            {"name": "heldout", "dataset": {"uri": "pvc://datasets/heldout.jsonl"}, "metrics": ["RougeL", "Perplexity"]}
-        ],
-        "requirements": [{"name": "better", "metric": "heldout/RougeL", "comparedTo": "Base", "minImprovement": "0"}],
-    },
-}
-SERVICE = {
-    "apiVersion": "serin.dev/v1alpha1",
-    "kind": "ModelService",
-    "metadata": {"name": "bot"},
-    "spec": {
-        "runtime": {"engine": "CPU"},
-        "traffic": {
-            "provider": "GatewayAPI",
-            "gatewayRef": {"name": "public", "namespace": "infra"},
-            "hostnames": ["bot.example.com"],
-        },
-        "slos": [{"name": "errors", "query": 'errors{revision="{{revision}}"}', "max": "0.01"}],
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +49,6 @@ def operator(server: ApiServer) -> Iterator[OperatorProcess]:
     process.stop()
 
 
-def apply(server: ApiServer, namespace: str, *manifests: dict[str, Any]) -> None:
-    for manifest in manifests:
-        server.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(manifest))
-
-
-def claims() -> list[dict[str, Any]]:
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    return [
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
-        for name in ("models", "datasets", "artifacts")
-    ]
-
-
 def a_job() -> dict[str, Any]:
     return {
         "apiVersion": "serin.dev/v1alpha1",
@@ -93,19 +56,6 @@ def a_job() -> dict[str, Any]:
         "metadata": {"name": "bot"},
         "spec": job_manifest()["spec"],
     }
-
-
-def status(server: ApiServer, namespace: str) -> dict[str, Any]:
-    found = json.loads(server.kubectl("-n", namespace, "get", "finetunejob", "bot", "-o", "json"))
-    return found.get("status", {})
-
-
-def until(what: Callable[[], bool], seconds: float, say: Callable[[], str]) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {say()}")
-        time.sleep(0.2)
 
 
 def jobs(server: ApiServer, namespace: str) -> list[str]:
@@ -194,10 +144,6 @@ def test_two_operators_one_acts_and_the_other_takes_over(
         assert jobs(server, namespace) == ["consolidate", "evaluate", "prepare", "train"]
     finally:
         second.stop()
-
-
-def condition(server: ApiServer, namespace: str, type_: str) -> dict[str, Any]:
-    return next((c for c in status(server, namespace).get("conditions", []) if c["type"] == type_), {})
 
 
 def quota(server: ApiServer, namespace: str, **hard: str) -> None:

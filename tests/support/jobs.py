@@ -173,6 +173,9 @@ class World:
             resource_version="1",
             phase=RunPhase.RUNNING,
             started_at=self.now,
+            suspended=bool(manifest["spec"].get("suspend")),
+            queue=labels.get(names.QUEUE, ""),
+            placement=manifest["metadata"].get("annotations", {}).get(names.PLACEMENT, ""),
         )
 
     def running(self) -> list[StageRun]:

@@ -178,7 +178,7 @@ def _fields_of(schema: dict[str, Any], path: str = "") -> set[str]:
     return found.union(*(_fields_of(field, f"{path}.{name}") for name, field in schema.get("properties", {}).items()))
 
 
-_FREE_FORM = (".resources.limits", ".resources.requests", ".matchLabels")
+_FREE_FORM = (".resources.limits", ".resources.requests", ".matchLabels", ".nodeSelector")
 
 
 def _fields_in(value: Any, path: str = "") -> set[str]:

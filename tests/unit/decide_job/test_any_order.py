@@ -31,7 +31,7 @@ FAILURES: list[dict[str, Any]] = [
     {"exit_code": 64},
     {"exit_code": 65},
     {"exit_code": 75},
-    {"exit_code": 137, "disrupted": True},
+    {"exit_code": 137, "disruption": "Evicted"},
     {"exit_code": 137, "out_of_memory": True},
 ]
 EDITS: list[dict[str, Any]] = [

@@ -80,13 +80,13 @@ def test_the_failure_of_one_rank_ends_the_whole_attempt_at_once() -> None:
     assert not spec.keys() & {"backoffLimitPerIndex", "maxFailedIndexes"}
 
 
-@pytest.mark.parametrize("disrupted", [True, False])
-def test_no_attempt_begins_while_another_still_holds_pods(disrupted: bool) -> None:
+@pytest.mark.parametrize("disruption", ["Evicted", ""])
+def test_no_attempt_begins_while_another_still_holds_pods(disruption: str) -> None:
     """Kubeflow #1579: two generations of ranks wrote to one checkpoint."""
     world = World()
     play(world, until=StageName.TRAIN)
     (run,) = world.running()
-    world.fail(run, exit_code=137, disrupted=disrupted)
+    world.fail(run, exit_code=137, disruption=disruption)
     for _ in range(20):
         world.act(decide_job(world.snapshot()))
         world.now += timedelta(seconds=30)

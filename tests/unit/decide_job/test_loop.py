@@ -420,7 +420,7 @@ def test_a_failure_that_is_seen_only_once_it_ended_says_what_ran() -> None:
 
 
 def test_an_unknown_failure_is_tried_again_within_max_restarts() -> None:
-    world = play(World(), end=training_fails(exit_code=1, log_tail="boom"))
+    world = play(World(), looks=60, end=training_fails(exit_code=1, log_tail="boom"))
     assert stages_created(world) == ["prepare", "train", "train", "train"]  # maxRestarts is 2
     assert world.status["state"] == "Failed"
     assert "boom" in world.status["message"]
@@ -428,18 +428,19 @@ def test_an_unknown_failure_is_tried_again_within_max_restarts() -> None:
 
 def test_an_eviction_is_tried_again_and_not_counted() -> None:
     world = World()
-    ends = {"left": 5}
+    ends = {"left": 3}
 
     def end(world: World, run: StageRun) -> None:
         if run.stage is StageName.TRAIN and ends["left"]:
             ends["left"] -= 1
-            world.fail(run, disrupted=True, exit_code=137)
+            world.fail(run, disruption="Evicted", exit_code=137)
         else:
             world.finish(run)
 
-    play(world, looks=40, end=end)
+    play(world, looks=60, end=end)
     assert world.status["state"] == "Passed"
-    assert next(e for e in world.status["stages"] if e["name"] == "Train")["restarts"] == 0
+    train = next(e for e in world.status["stages"] if e["name"] == "Train")
+    assert (train["restarts"], train["interruptions"], train["attempt"]) == (0, 3, 4)
 
 
 def test_out_of_memory_is_not_tried_again_unchanged() -> None:

@@ -98,10 +98,28 @@ def test_without_a_word_the_pod_that_failed_first_is_believed() -> None:
         pytest.param(a_pod(0, ended(75)), Turn.CLUSTER, "TryAgain", id="75 asks for another try"),
         pytest.param(a_pod(0, ended(1)), Turn.UNKNOWN, "PodFailed", id="1 says nothing"),
         pytest.param(a_pod(0, ended(137) | {"reason": "OOMKilled"}), Turn.CONFIG, "OutOfMemory", id="out of memory"),
-        pytest.param(a_pod(0, ended(137), reason="Evicted"), Turn.CLUSTER, "PodDisrupted", id="evicted"),
+        pytest.param(a_pod(0, ended(137), reason="Evicted"), Turn.CLUSTER, "Evicted", id="evicted"),
+        pytest.param(
+            a_pod(0, ended(137), conditions=[
+                {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]),
+            Turn.CLUSTER, "Preempted", id="preempted",
+        ),
         pytest.param(
             a_pod(0, ended(137), conditions=[{"type": "DisruptionTarget", "status": "True"}]),
-            Turn.CLUSTER, "PodDisrupted", id="preempted",
+            Turn.CLUSTER, "PodDisrupted", id="disrupted without a word",
+        ),
+        pytest.param(
+            a_pod(0, ended(1), conditions=[
+                {"type": "DisruptionTarget", "status": "False", "reason": "EvictionByEvictionAPI"}]),
+            Turn.UNKNOWN, "PodFailed", id="a disruption that did not come",
+        ),
+        pytest.param(
+            a_pod(0, ended(137), reason="Evicted", message='Usage of EmptyDir volume "shm" exceeds the limit "1Gi". '),
+            Turn.CONFIG, "StorageLimitExceeded", id="used more than its own limit",
+        ),
+        pytest.param(
+            a_pod(0, ended(137), reason="Evicted", message="The node was low on resource: ephemeral-storage."),
+            Turn.CLUSTER, "Evicted", id="its node ran short",
         ),
     ],
 )  # fmt: skip
@@ -116,21 +134,63 @@ def test_the_advice_of_the_pod_reaches_the_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "reason", "said", "advice"),
     [
         pytest.param(
-            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient gpu"}]},
-            "is not scheduled: 0/1 nodes: Insufficient gpu", id="unschedulable",
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: Insufficient gpu."}]},
+            "Unschedulable", "is not scheduled: 0/1 nodes: Insufficient gpu;", "add nodes", id="no room",
+        ),
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "1 node had untolerated taint {a}"}]},
+            "Unschedulable", "untolerated taint {a};", "scheduling.tolerations", id="taint",
+        ),
+        pytest.param(
+            {"conditions": [
+                {"type": "PodScheduled", "status": "False", "message": "didn't match Pod's node affinity/selector"}]},
+            "Unschedulable", "node affinity/selector;", "scheduling.nodeSelector", id="selector",
+        ),
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]},
+            "Unschedulable", "SchedulingGated;", "starts by itself", id="anything else",
         ),
         pytest.param(
             {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}},
-            "does not start: ErrImagePull: not found", id="image",
+            "ImagePullFailed", "does not start: ErrImagePull: not found;", "imagePullSecrets", id="image",
         ),
-        pytest.param({"state": {"waiting": {"reason": "ContainerCreating"}}}, "", id="starting is no trouble"),
+        pytest.param(
+            {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "hub" not found'}}},
+            "ContainerNotCreated", 'secret "hub" not found;', "create what it names", id="secret",
+        ),
     ],
 )  # fmt: skip
-def test_a_pod_that_waits_says_why(status: dict[str, Any], said: str) -> None:
-    assert only(a_job(), a_pod(0, None, **status)).waiting.endswith(said)
+def test_a_pod_that_waits_says_why_and_what_helps(status: dict[str, Any], reason: str, said: str, advice: str) -> None:
+    run = only(a_job(), a_pod(0, None, **status))
+    assert run.waiting_reason == reason
+    assert said in run.waiting
+    assert advice in run.waiting
+
+
+def test_a_pod_that_is_only_starting_is_no_trouble() -> None:
+    run = only(a_job(), a_pod(0, None, state={"waiting": {"reason": "ContainerCreating"}}))
+    assert (run.waiting, run.waiting_reason) == ("", "")
+
+
+def test_a_job_that_kueue_holds_is_seen_as_such() -> None:
+    job = a_job(**{"kueue.x-k8s.io/queue-name": "team-a"}) | {"spec": {"suspend": True, "parallelism": 2}}
+    job["metadata"]["annotations"] = {"serin.dev/placement": "abc"}
+    run = only(job)
+    assert (run.phase, run.suspended, run.queue, run.placement) == (RunPhase.RUNNING, True, "team-a", "abc")
+    assert run.waiting == ""
+    assert not only(a_job()).suspended
+
+
+def test_a_pod_of_a_failed_job_that_is_gone_was_deleted() -> None:
+    job = a_job("Failed") | {"spec": {"parallelism": 2}}
+    left = a_pod(1, ended(1, "Connection closed by peer"))
+    assert explain(only(job, left)).reason == "PodDeleted"
+    assert explain(only(job, left, a_pod(0, ended(137)))).reason == "PodFailed"
+    why = RESULT | {"outcome": "Failed", "reason": "LossNotFinite", "message": "NaN"}
+    assert explain(only(job, a_pod(1, ended(65, why)))).reason == "LossNotFinite"
 
 
 def test_a_job_that_is_not_ours_is_left_alone() -> None:

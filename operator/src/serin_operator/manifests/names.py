@@ -16,6 +16,9 @@ KEY = "serin.dev/key"  # the first 12 digits of the stage's key
 ATTEMPT = "serin.dev/attempt"  # a number: which try of this stage this is
 TRAIN_KEY = "serin.dev/train-key"  # on a ModelRevision: finds the model of a job that was deleted and applied again
 MODEL_KEY = "serin.dev/model-key"  # likewise, for the consolidated model
+PLACEMENT = "serin.dev/placement"  # an annotation on a training Job: what of the spec said where it may run
+QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's: the LocalQueue that a Job waits in
+QUEUED_JOB = "kueue.x-k8s.io/job-uid"  # Kueue's, on a Workload: the Job that it stands for
 
 RETRY = (
     "serin.dev/retry"  # an annotation of a person's: try again what failed; its value is told apart from the last one

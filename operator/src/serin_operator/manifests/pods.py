@@ -31,11 +31,12 @@ def common_env() -> list[dict[str, str]]:
     ]
 
 
-def scratch_volumes() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def scratch_volumes(shared_memory: str | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """/tmp, and a /dev/shm bigger than the runtime's 64 MiB for ranks of one node that share memory."""
+    shm = {"medium": "Memory"} | ({"sizeLimit": shared_memory} if shared_memory else {})
     volumes: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        {"name": "shm", "emptyDir": shm},
     ]
     mounts = [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}]
     return volumes, mounts

@@ -8,15 +8,17 @@ attempt resumes from the newest complete checkpoint.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.v1alpha1 import API_VERSION, FineTuneJob, Resources, StageName
+from serin_operator.api.v1alpha1 import API_VERSION, Distribution, FineTuneJob, Resources, StageName
 from serin_operator.manifests import names, pods
 from serin_operator.manifests.quantities import whole_cores
 from serin_operator.manifests.volumes import claim_volumes
 
 METRICS_PORT = 9400
 RENDEZVOUS_PORT = 29500
+PLACEMENT_DIGITS = 12
 SMALL: Mapping[str, Any] = {"requests": {"cpu": "100m", "memory": "512Mi"}}
 
 
@@ -36,6 +38,21 @@ class StageJob:
     nodes: int = 1
     processes_per_node: int = 1
     resources: Resources | None = None
+    distribution: Distribution | None = None  # of training: where its pods may run, and in which queue
+
+    @property
+    def placement(self) -> str:
+        """A word for where and in which queue the pods may run; "" where the spec has no say in it."""
+        wish = self.distribution
+        if wish is None:
+            return ""
+        parts = [wish.queue_name, wish.scheduling.manifest(), wish.shared_memory, wish.resources.manifest()]
+        text = json.dumps([*parts, [one.manifest() for one in wish.env]], sort_keys=True)
+        return sha256(text.encode()).hexdigest()[:PLACEMENT_DIGITS]
+
+    @property
+    def queue(self) -> str | None:
+        return self.distribution.queue_name if self.distribution is not None else None
 
     @property
     def name(self) -> str:
@@ -71,11 +88,14 @@ def headless_service(wish: StageJob) -> dict[str, Any]:
 
 
 def job(wish: StageJob) -> dict[str, Any]:
+    """With a queue the Job is created suspended, and from then on is Kueue's to start, to stop and to place: it is read
+    and deleted, and never changed, by Serin (https://kueue.sigs.k8s.io/docs/tasks/run/jobs/)."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _meta(wish),
+        "metadata": _job_meta(wish),
         "spec": {
+            **({"suspend": True} if wish.queue is not None else {}),
             "completions": wish.nodes,
             "parallelism": wish.nodes,
             "completionMode": "Indexed",
@@ -93,6 +113,15 @@ def _meta(wish: StageJob) -> dict[str, Any]:
         "labels": _labels(wish),
         "ownerReferences": [pods.owner_reference(API_VERSION, "FineTuneJob", owner.name, owner.uid)],
     }
+
+
+def _job_meta(wish: StageJob) -> dict[str, Any]:
+    meta = _meta(wish)
+    if wish.queue is not None:
+        meta["labels"][names.QUEUE] = wish.queue
+    if wish.placement:
+        meta["annotations"] = {names.PLACEMENT: wish.placement}
+    return meta
 
 
 def _labels(wish: StageJob) -> dict[str, str]:
@@ -118,7 +147,7 @@ def _pod_meta(wish: StageJob) -> dict[str, Any]:
 
 def _pod_spec(wish: StageJob) -> dict[str, Any]:
     claims, claim_mounts = claim_volumes(wish.reads, wish.writes)
-    scratch, scratch_mounts = pods.scratch_volumes()
+    scratch, scratch_mounts = pods.scratch_volumes(_shared_memory(wish))
     config, config_mount = pods.config_volume(wish.name)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -128,10 +157,25 @@ def _pod_spec(wish: StageJob) -> dict[str, Any]:
         "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts])],
         "volumes": [config, *scratch, *claims],
     }
+    pulls = wish.owner.spec.distribution.scheduling.image_pull_secrets
+    if pulls:
+        spec["imagePullSecrets"] = [ref.manifest() for ref in pulls]
     if wish.stage is StageName.TRAIN:
         spec["subdomain"] = wish.name
         spec["terminationGracePeriodSeconds"] = 120  # time to save a checkpoint on SIGTERM
-    return spec
+    return spec | _scheduling(wish)
+
+
+def _scheduling(wish: StageJob) -> dict[str, Any]:
+    if wish.distribution is None:
+        return {}
+    asked = wish.distribution.scheduling.manifest()
+    fields = ("nodeSelector", "tolerations", "priorityClassName", "runtimeClassName")
+    return {field: asked[field] for field in fields if asked.get(field)}
+
+
+def _shared_memory(wish: StageJob) -> str | None:
+    return wish.distribution.shared_memory if wish.distribution is not None else None
 
 
 def _container(wish: StageJob, mounts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -140,7 +184,7 @@ def _container(wish: StageJob, mounts: list[dict[str, Any]]) -> dict[str, Any]:
         "image": wish.image,
         "imagePullPolicy": wish.pull_policy,
         "command": _command(wish),
-        "env": [*pods.common_env(), *_thread_env(wish)],
+        "env": [*pods.common_env(), *_thread_env(wish), *_communication_env(wish)],
         "resources": wish.resources.manifest() if wish.resources is not None else dict(SMALL),
         "securityContext": pods.CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -177,6 +221,11 @@ def _thread_env(wish: StageJob) -> list[dict[str, str]]:
     if wish.stage is not StageName.TRAIN:
         return []
     return [{"name": "OMP_NUM_THREADS", "value": str(max(1, _cores(wish.resources) // wish.processes_per_node))}]
+
+
+def _communication_env(wish: StageJob) -> list[dict[str, str]]:
+    given = wish.distribution.env if wish.distribution is not None else ()
+    return [{"name": one.name.value, "value": one.value} for one in given]
 
 
 def _cores(resources: Resources | None) -> int:

@@ -1,6 +1,7 @@
 """Stage runs read from batch/v1 Jobs and their pods. Pure parsing; the reads are in `observe/job.py`."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,8 +16,31 @@ JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _STAGES = {stage.lower(): stage for stage in StageName}
 _TELLING = (EXIT_CONFIG, EXIT_DATA, EXIT_TRY_AGAIN)
-_STUCK = frozenset({"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName",
-                    "CreateContainerConfigError", "CreateContainerError"})  # fmt: skip
+_IMAGE = (
+    "ImagePullFailed",
+    "correct the image in Serin's configuration, or name a secret for its registry in"
+    " spec.distribution.scheduling.imagePullSecrets; it is pulled again by itself",
+)
+_STUCK = {
+    "ImagePullBackOff": _IMAGE,
+    "ErrImagePull": _IMAGE,
+    "ErrImageNeverPull": _IMAGE,
+    "InvalidImageName": _IMAGE,
+    "CreateContainerConfigError": ("ContainerNotCreated", "create what it names, and it starts by itself"),
+    "CreateContainerError": ("ContainerNotCreated", "see what its node says: it is tried again by itself"),
+}
+_UNSCHEDULABLE = (  # words of the scheduler, the most telling first
+    ("Insufficient", "it starts by itself once there is room: add nodes, or lower spec.distribution.resources"),
+    ("untolerated taint", "it starts by itself once a node is free: see spec.distribution.scheduling.tolerations"),
+    ("node affinity/selector", "no node has these labels: see spec.distribution.scheduling.nodeSelector"),
+    ("PersistentVolumeClaim", "it starts by itself once the claim is bound"),
+)
+_EVICTED = frozenset({"Evicted", "NodeLost", "Preempting", "NodeShutdown", "Terminated"})
+_OWN_LIMIT = (
+    "exceeds the total limit of containers",
+    "exceeds the limit",
+    "exceeded its local ephemeral storage limit",
+)
 
 
 def runs(jobs: Iterable[Json], pods: Iterable[Json], owner: str) -> tuple[StageRun, ...]:
@@ -82,6 +106,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
     phase, finished_at = _phase(job)
     ended = [end for pod in pods if (end := _terminated(pod)) is not None]
     told = _most_telling(ended, phase)
+    waiting = next((why for pod in pods if (why := _waiting(pod)).said), _without_pods(job, pods))
     return StageRun(
         stage=stage,
         key=labels.get(names.KEY, "") if _owned_by(job, owner) else "",
@@ -94,9 +119,15 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         finished_at=finished_at,
         result=parse_result(str(told.get("message", ""))) if told else None,
         exit_code=told.get("exitCode") if told else None,
-        disrupted=any(_disrupted(pod) for pod in pods),
+        disruption=next((why for pod in pods if (why := _disruption(pod))), ""),
+        over_limit=next((said for pod in pods if (said := _over_limit(pod))), "")[:400],
         out_of_memory=any(end.get("reason") == "OOMKilled" for end in ended),
-        waiting=next((why for pod in pods if (why := _waiting(pod))), "") or _without_pods(job, pods),
+        pods_lost=phase is RunPhase.FAILED and len(pods) < int(_part(job, "spec").get("parallelism") or 0),
+        waiting=waiting.said,
+        waiting_reason=waiting.reason,
+        suspended=bool(_part(job, "spec").get("suspend")),
+        queue=labels.get(names.QUEUE, ""),
+        placement=str(_part(job["metadata"], "annotations").get(names.PLACEMENT, "")),
         log_tail=str(told.get("message", "")) if told else "",
         image=next((image for pod in pods if (image := _image(pod))), ""),
         deleting=job["metadata"].get("deletionTimestamp") is not None,
@@ -149,37 +180,64 @@ def _terminated(pod: Json) -> Json | None:
     return None
 
 
-def _disrupted(pod: Json) -> bool:
-    """https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions"""
+def _disruption(pod: Json) -> str:
+    """Kubernetes' word for what befell the pod from outside; the condition tells more than the status."""
     status = _status(pod)
-    conditions = cast("list[Json]", status.get("conditions") or [])
-    evicted = status.get("reason") in ("Evicted", "NodeLost", "Preempting", "NodeShutdown", "Terminated")
-    return evicted or any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in conditions)
+    for condition in cast("list[Json]", status.get("conditions") or []):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return str(condition.get("reason") or "DisruptionTarget")
+    reason = str(status.get("reason") or "")
+    return reason if reason in _EVICTED else ""
 
 
-def _without_pods(job: Json, pods: list[Json]) -> str:
+def _over_limit(pod: Json) -> str:
+    """Evicted by its kubelet for using more than its own limit, which no other node will bear either."""
+    status = _status(pod)
+    said = str(status.get("message") or "")
+    return said if status.get("reason") == "Evicted" and any(mark in said for mark in _OWN_LIMIT) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Why a pod does not run, in a word and in a sentence."""
+
+    reason: str = ""
+    said: str = ""
+
+
+def _without_pods(job: Json, pods: list[Json]) -> _Waiting:
     """The Job controller has looked at it (it sets startTime) and could not create a pod: it says why in events only."""
     status = _status(job)
     counted = sum(int(status.get(field) or 0) for field in ("active", "succeeded", "failed", "terminating"))
     if pods or counted or status.get("startTime") is None or status.get("conditions"):
-        return ""
-    return (
+        return _Waiting()
+    return _Waiting(
+        "PodsNotCreated",
         f"no pod of {job['metadata']['name']} could be created, mostly because of a ResourceQuota or an admission policy;"
-        f" kubectl describe job {job['metadata']['name']} says why"
+        f" kubectl describe job {job['metadata']['name']} says why",
     )
 
 
-def _waiting(pod: Json) -> str:
+def _waiting(pod: Json) -> _Waiting:
     name = pod["metadata"]["name"]
     status = _status(pod)
     for condition in cast("list[Json]", status.get("conditions") or []):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"pod {name} is not scheduled: {condition.get('message', condition.get('reason', ''))}"
+            said = str(condition.get("message", condition.get("reason", ""))).rstrip(".")
+            return _Waiting("Unschedulable", f"pod {name} is not scheduled: {said}; {_advice(said)}")
     for container in cast("list[Json]", status.get("containerStatuses") or []):
         waiting = _part(_part(container, "state"), "waiting")
-        if waiting.get("reason") in _STUCK:
-            return f"pod {name} does not start: {waiting['reason']}: {waiting.get('message', '')}"
-    return ""
+        reason = str(waiting.get("reason", ""))
+        if reason in _STUCK:
+            word, advice = _STUCK[reason]
+            said = str(waiting.get("message", "")).rstrip(".")
+            return _Waiting(word, f"pod {name} does not start: {reason}: {said}; {advice}")
+    return _Waiting()
+
+
+def _advice(said: str) -> str:
+    """What helps a pod that no node takes, by the scheduler's own words."""
+    return next((advice for mark, advice in _UNSCHEDULABLE if mark in said), "it starts by itself once a node takes it")
 
 
 def _labels(manifest: Json) -> Mapping[str, str]:

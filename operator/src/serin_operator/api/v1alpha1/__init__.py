@@ -65,6 +65,7 @@ from serin_operator.api.v1alpha1.job import (
     Consolidated,
     DeepSpeed,
     Distribution,
+    FailureClass,
     FineTuneJob,
     FineTuneJobSpec,
     FineTuneJobStatus,
@@ -80,6 +81,14 @@ from serin_operator.api.v1alpha1.job import (
     StageOutcome,
     StageStatus,
     TrainingWarning,
+)
+from serin_operator.api.v1alpha1.placement import (
+    CommunicationVariable,
+    Scheduling,
+    TaintEffect,
+    Toleration,
+    TolerationOperator,
+    Variable,
 )
 from serin_operator.api.v1alpha1.policy import (
     ClusterEvalPolicy,

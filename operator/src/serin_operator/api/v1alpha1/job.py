@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, ModuleName, PvcUri, list_map, rule, rules
+from serin_operator.api.base import ApiModel, ModuleName, Name, PvcUri, list_map, rule, rules
 from serin_operator.api.v1alpha1.data import Data, ModelSource
+from serin_operator.api.v1alpha1.placement import Memory, Scheduling, Variable
 from serin_operator.api.v1alpha1.shared import (
     Condition,
     Dropout,
@@ -90,6 +91,17 @@ class Distribution(ApiModel):
     deepspeed: DeepSpeed = DeepSpeed()
     resources: Resources = Resources()
     max_restarts: Annotated[int, Field(ge=0, le=100)] = 2
+    scheduling: Scheduling = Scheduling()
+    shared_memory: Annotated[
+        Memory | None,
+        Field(
+            description="Size of /dev/shm; it counts as memory of the pod. Without it /dev/shm may fill the pod's memory."
+        ),
+    ] = None
+    env: Annotated[list[Variable], list_map("name", 40)] = []
+    queue_name: Annotated[
+        Name | None, Field(description="Kueue's LocalQueue in whose quota the training pods run.")
+    ] = None
 
 
 class Consolidated(StrEnum):
@@ -176,6 +188,14 @@ class StageOutcome(StrEnum):
     FAILED = "Failed"
 
 
+class FailureClass(StrEnum):
+    """Whose turn it is after a failure. Infrastructure's do not count against `maxRestarts`."""
+
+    USER = "User"
+    INFRASTRUCTURE = "Infrastructure"
+    UNKNOWN = "Unknown"
+
+
 class StageStatus(ApiModel):
     """What is known of one stage under its current key: the journal that outlives pods and restarts."""
 
@@ -183,9 +203,11 @@ class StageStatus(ApiModel):
     key: str
     attempt: int = 1
     restarts: int = 0
+    interruptions: int = 0
     outcome: StageOutcome
     reason: str = ""
     message: Text = ""
+    failure_class: FailureClass | None = None
     started_at: datetime
     finished_at: datetime | None = None
     retry_at: datetime | None = None

@@ -157,6 +157,7 @@ def train_plan(s: JobSnapshot, prepared: PrepareOutput) -> Plan:
             nodes=spec.distribution.nodes,
             processes_per_node=spec.distribution.processes_per_node,
             resources=spec.distribution.resources,
+            distribution=spec.distribution,
         )
 
     return Plan(StageName.TRAIN, key, wish)

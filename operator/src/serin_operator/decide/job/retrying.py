@@ -32,4 +32,4 @@ def retried(s: JobSnapshot) -> JobSnapshot:
 
 
 def _due(s: JobSnapshot, entry: StageStatus) -> StageStatus:
-    return entry.model_copy(update={"retry_at": s.now, "restarts": 0})
+    return entry.model_copy(update={"retry_at": s.now, "restarts": 0, "interruptions": 0})

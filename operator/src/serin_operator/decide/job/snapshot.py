@@ -39,9 +39,15 @@ class StageRun:
     finished_at: datetime | None = None
     result: StageResult | None = None
     exit_code: int | None = None
-    disrupted: bool = False  # evicted, preempted or its node lost: the cluster's doing
+    disruption: str = ""  # evicted, preempted or its node lost: Kubernetes' word for it
+    over_limit: str = ""  # evicted for using more disk or shared memory than its own limit: the kubelet's sentence
     out_of_memory: bool = False
+    pods_lost: bool = False  # pods of a failed run are gone without a word: somebody deleted them
     waiting: str = ""  # why a pod does not run yet, as the scheduler or kubelet says
+    waiting_reason: str = ""  # the same in a word
+    suspended: bool = False  # a queue holds the Job: it has no pods, or they are ending
+    queue: str = ""  # the queue that the Job was given to
+    placement: str = ""  # what of the spec said where it may run when it was created
     log_tail: str = ""
     image: str = ""  # with its digest, as the kubelet resolved it
     deleting: bool = False

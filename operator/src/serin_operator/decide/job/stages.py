@@ -10,14 +10,17 @@ from datetime import datetime, timedelta
 
 from serin_operator.api.v1alpha1 import StageName, StageOutcome, StageStatus
 from serin_operator.decide.decision import Action, Create, Delete
-from serin_operator.decide.job.failures import Failure, Turn, explain
+from serin_operator.decide.job.failures import Failure, Turn, explain, pause
 from serin_operator.decide.job.snapshot import JobSnapshot, RunPhase, StageRun
 from serin_operator.manifests.stage_job import StageJob, stage_objects
 
 POLL_RUNNING = timedelta(seconds=15)  # Jobs and pods are watched; this only bounds the harm of a missed event
 POLL_TRAINING = timedelta(seconds=3)
 WAIT_FOR_DELETION = timedelta(seconds=2)
-SUSPENDED = "Suspended"  # the reason of an entry whose attempt was ended on purpose: its number is not used again
+# The reasons of an entry whose attempt was ended on purpose: its number is not used again.
+SUSPENDED = "Suspended"
+REPLACED = "Replaced"
+QUEUED = "Queued"  # the reason of an entry whose Job a queue holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def step(s: JobSnapshot, plan: Plan) -> Step:
         return _without_a_run(s, plan, entry)
     if entry is None or entry.attempt <= run.attempt:
         return _with_a_run(s, plan, entry, run)
-    return _started(s, plan, entry.attempt, entry.restarts)  # journalled, but the Job was not created yet
+    return _started(s, plan, entry, entry.attempt)  # journalled, but the Job was not created yet
 
 
 def _journalled(s: JobSnapshot, plan: Plan) -> StageStatus | None:
@@ -99,18 +102,18 @@ def deletions(s: JobSnapshot, runs: Iterable[StageRun]) -> tuple[Delete, ...]:
 
 def _without_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None) -> Step:
     if entry is None:
-        return _started(s, plan, 1, 0)
-    if entry.reason == SUSPENDED:
-        return _started(s, plan, entry.attempt + 1, entry.restarts)
+        return _started(s, plan, None, 1)
+    if entry.reason in (SUSPENDED, REPLACED):
+        return _started(s, plan, entry, entry.attempt + 1)
     if entry.outcome is StageOutcome.RUNNING:
-        return _started(s, plan, entry.attempt, entry.restarts, entry.started_at)
+        return _started(s, plan, entry, entry.attempt, entry.started_at)
     return _after_failure(s, plan, entry)
 
 
 def _with_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None, run: StageRun) -> Step:
     entry = entry or _entry(plan, run.started_at, run.attempt)
     if run.phase is RunPhase.RUNNING:
-        return _running(plan, entry, run)
+        return _replaced(s, plan, entry, run) or _running(plan, entry, run)
     if entry.outcome is StageOutcome.FAILED and entry.attempt == run.attempt:
         return _after_failure(s, plan, entry)
     if run.phase is RunPhase.SUCCEEDED:
@@ -118,14 +121,35 @@ def _with_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None, run: Stag
     return _failed(s, plan, entry, run, explain(run))
 
 
+def _replaced(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step | None:
+    """What still waits for a place goes when the spec says another one; what runs is left where it is."""
+    waits = bool(run.waiting) or run.suspended
+    if not waits or not run.placement or run.placement == plan.wish(run.attempt).placement:
+        return None
+    ended = entry.model_copy(update={"outcome": StageOutcome.RUNNING, "reason": REPLACED, "message": ""})
+    note = f"{run.name} had not started where the spec said before; it is placed anew"
+    return Step(ended, deletions(s, [run]), WAIT_FOR_DELETION, note)
+
+
 def _running(plan: Plan, entry: StageStatus, run: StageRun) -> Step:
     poll = POLL_TRAINING if plan.stage is StageName.TRAIN else POLL_RUNNING
+    waiting = _in_queue(run) or run.waiting
+    reason = (QUEUED if run.suspended else run.waiting_reason) or "Running"
     running = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.RUNNING, "started_at": run.started_at,
-                "retry_at": None, "finished_at": None, "reason": "Running", "message": run.waiting,
-                "image": run.image or entry.image}
+                "retry_at": None, "finished_at": None, "reason": reason, "message": waiting[:1000],
+                "failure_class": None, "image": run.image or entry.image}
     )  # fmt: skip
-    return Step(running, (), poll, run.waiting)
+    return Step(running, (), POLL_RUNNING if run.suspended else poll, waiting)
+
+
+def _in_queue(run: StageRun) -> str:
+    """A Job that a queue holds, before its first start or because others went before it."""
+    if not run.suspended:
+        return ""
+    if not run.queue:
+        return f"{run.name} is suspended, and not by Serin: whoever did it may let it go on"
+    return f"waits for quota in queue {run.queue}; what Kueue says of it: kubectl describe job {run.name}"
 
 
 def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step:
@@ -136,7 +160,8 @@ def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) ->
     done = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.SUCCEEDED, "reason": run.result.reason,
                 "message": run.result.message, "output": run.result.output, "started_at": run.started_at,
-                "finished_at": run.finished_at or s.now, "retry_at": None, "image": run.image or entry.image}
+                "finished_at": run.finished_at or s.now, "retry_at": None, "failure_class": None,
+                "image": run.image or entry.image}
     )  # fmt: skip
     return Step(done)
 
@@ -144,9 +169,12 @@ def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) ->
 def _failed(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun, failure: Failure) -> Step:
     """First written down, then acted upon: the next look finds the entry and starts the next attempt."""
     restarts = entry.restarts + (1 if failure.turn is Turn.UNKNOWN else 0)
-    retry_at = _retry_at(s, plan, failure, restarts)
+    interruptions = entry.interruptions + (1 if failure.turn is Turn.CLUSTER else 0)
+    ran = (run.finished_at or s.now) - run.started_at
+    retry_at = _retry_at(s, plan, failure, restarts, interruptions, ran)
     failed = entry.model_copy(
-        update={"attempt": run.attempt, "restarts": restarts, "outcome": StageOutcome.FAILED,
+        update={"attempt": run.attempt, "restarts": restarts, "interruptions": interruptions,
+                "outcome": StageOutcome.FAILED, "failure_class": failure.turn.failure_class,
                 "reason": failure.reason, "message": failure.message[:1000], "started_at": run.started_at,
                 "finished_at": run.finished_at or s.now, "retry_at": retry_at,
                 "image": run.image or entry.image}
@@ -154,12 +182,14 @@ def _failed(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun, failu
     return Step(failed, (), _until(retry_at, s.now))
 
 
-def _retry_at(s: JobSnapshot, plan: Plan, failure: Failure, restarts: int) -> datetime | None:
+def _retry_at(
+    s: JobSnapshot, plan: Plan, failure: Failure, restarts: int, interruptions: int, ran: timedelta
+) -> datetime | None:
     """When the next attempt may start; None when only the user can go on."""
     if failure.turn is Turn.CLUSTER:
-        return s.now
+        return s.now + pause(interruptions, ran)
     if failure.turn is Turn.UNKNOWN:
-        return s.now if restarts <= s.job.spec.distribution.max_restarts else None
+        return s.now + pause(restarts, ran) if restarts <= s.job.spec.distribution.max_restarts else None
     if failure.turn is Turn.DATA and plan.stage in (StageName.PREPARE, StageName.EVALUATE):
         return s.now + s.configured.prepare_retry  # a file can be mended without touching the spec
     return None
@@ -170,11 +200,15 @@ def _after_failure(s: JobSnapshot, plan: Plan, entry: StageStatus) -> Step:
         return Step(entry)
     if s.now < entry.retry_at:
         return Step(entry, (), _until(entry.retry_at, s.now))
-    return _started(s, plan, entry.attempt + 1, entry.restarts)
+    return _started(s, plan, entry, entry.attempt + 1)
 
 
-def _started(s: JobSnapshot, plan: Plan, attempt: int, restarts: int, started_at: datetime | None = None) -> Step:
-    entry = _entry(plan, started_at or s.now, attempt).model_copy(update={"restarts": restarts})
+def _started(
+    s: JobSnapshot, plan: Plan, before: StageStatus | None, attempt: int, started_at: datetime | None = None
+) -> Step:
+    """What failed before stays counted."""
+    counts = {"restarts": before.restarts, "interruptions": before.interruptions} if before is not None else {}
+    entry = _entry(plan, started_at or s.now, attempt).model_copy(update=counts)
     creates = tuple(Create(part) for part in stage_objects(plan.wish(attempt)))
     return Step(entry, creates, timedelta(seconds=5))
 

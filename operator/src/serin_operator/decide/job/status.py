@@ -9,6 +9,7 @@ from serin_operator.api.contract import TrainOutput
 from serin_operator.api.v1alpha1 import (
     API_VERSION,
     ConditionStatus,
+    FailureClass,
     FineTuneJobStatus,
     GateStatus,
     Progress,
@@ -22,6 +23,7 @@ from serin_operator.decide.conditions import Finding, false, merged, true, unkno
 from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.decide.job.stages import QUEUED
 from serin_operator.decide.refusals import refusal_finding
 from serin_operator.manifests import names
 
@@ -35,6 +37,7 @@ class State(StrEnum):
 
     WAITING = "Waiting"
     SUSPENDED = "Suspended"
+    QUEUED = "Queued"
     PREPARING = "Preparing"
     TRAINING = "Training"
     CONSOLIDATING = "Consolidating"
@@ -122,7 +125,7 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
         _references(o),
         refusal_finding(s.refused),
         _suspension(o),
-        *_stage_findings(o),
+        *_stage_findings(s, o),
         _healthy(s, o),
         _gate(o),
         _promoted(o),
@@ -191,14 +194,17 @@ def _references(o: Outlook) -> Finding:
 def _suspension(o: Outlook) -> Finding:
     if o.suspended:
         return true("Suspended", "BySpec", o.suspended)
+    queued = next((found for found in o.steps if found.entry.reason == QUEUED), None)
+    if queued is not None:
+        return true("Suspended", "ByQueue", f"{queued.entry.name.value} {queued.note}")
     return false("Suspended", "NotSuspended")
 
 
-def _stage_findings(o: Outlook) -> list[Finding]:
-    return [_stage_finding(o, stage) for stage in StageName]
+def _stage_findings(s: JobSnapshot, o: Outlook) -> list[Finding]:
+    return [_stage_finding(s, o, stage) for stage in StageName]
 
 
-def _stage_finding(o: Outlook, stage: StageName) -> Finding:
+def _stage_finding(s: JobSnapshot, o: Outlook, stage: StageName) -> Finding:
     type_ = _CONDITION[stage]
     found = o.of(stage)
     if found is None:
@@ -211,10 +217,10 @@ def _stage_finding(o: Outlook, stage: StageName) -> Finding:
     if entry.outcome is StageOutcome.SUCCEEDED:
         return true(type_, "Succeeded", entry.message)
     if entry.outcome is StageOutcome.FAILED:
-        return false(type_, entry.reason, _failure_sentence(entry))
+        return false(type_, entry.reason, _failure_sentence(s, entry))
     if o.suspended:
         return unknown(type_, "Suspended", o.suspended)
-    return unknown(type_, "Running", found.note or f"attempt {entry.attempt}")
+    return unknown(type_, entry.reason, found.note or f"attempt {entry.attempt}")
 
 
 _UNHEALTHY: Final = frozenset({"LossNotFinite", "LossExploded", "Overfitted"})
@@ -230,7 +236,7 @@ def _healthy(s: JobSnapshot, o: Outlook) -> Finding:
     entry = training.entry
     if entry.outcome is StageOutcome.FAILED:
         if entry.reason in _UNHEALTHY:
-            return false("TrainingHealthy", entry.reason, _failure_sentence(entry))
+            return false("TrainingHealthy", entry.reason, _failure_sentence(s, entry))
         return unknown("TrainingHealthy", "NotTrained", "training failed for another reason")
     progress = _progress(s, o)
     warnings = progress.warnings if progress is not None else []
@@ -239,11 +245,16 @@ def _healthy(s: JobSnapshot, o: Outlook) -> Finding:
     return true("TrainingHealthy", "NothingFound", "the losses give no reason to worry")
 
 
-def _failure_sentence(entry: StageStatus) -> str:
+def _failure_sentence(s: JobSnapshot, entry: StageStatus) -> str:
     message = entry.message.rstrip(".")
     if entry.retry_at is None:
         return f"{message}; change the spec, or annotate the job with {names.RETRY}=<any new word>, to try again"
-    return f"{message}; looked at again at {entry.retry_at:%H:%M:%S} UTC"
+    at = f"{entry.retry_at:%H:%M:%S} UTC"
+    if entry.failure_class is FailureClass.UNKNOWN:
+        return f"{message}; tried again at {at}, restart {entry.restarts} of {s.job.spec.distribution.max_restarts}"
+    if entry.failure_class is FailureClass.INFRASTRUCTURE:
+        return f"{message}; tried again at {at}, which does not count as a restart"
+    return f"{message}; looked at again at {at}"
 
 
 _GATE: Final = {
@@ -314,7 +325,7 @@ def _final(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
 def _given_up(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.FAILED and found.entry.retry_at is None:
-            return State.FAILED, f"{found.entry.name.value} failed: {_failure_sentence(found.entry)}"
+            return State.FAILED, f"{found.entry.name.value} failed: {_failure_sentence(s, found.entry)}"
     return None
 
 
@@ -329,6 +340,8 @@ def _suspended(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
 def _running(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.RUNNING:
+            if found.entry.reason == QUEUED:
+                return State.QUEUED, f"{found.entry.name.value} {found.note}"
             attempt = f", attempt {found.entry.attempt}" if found.entry.attempt > 1 else ""
             note = f": {found.note}" if found.note else ""
             return _RUNNING[found.entry.name], f"{_RUNNING[found.entry.name].value.lower()}{attempt}{note}"
@@ -342,7 +355,7 @@ def _missing(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
 def _to_be_retried(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.FAILED:
-            return State.WAITING, f"{found.entry.name.value} failed: {_failure_sentence(found.entry)}"
+            return State.WAITING, f"{found.entry.name.value} failed: {_failure_sentence(s, found.entry)}"
     return None
 
 

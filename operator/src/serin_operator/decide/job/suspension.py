@@ -35,7 +35,9 @@ def at_rest(s: JobSnapshot, plan: Plan, found: Step) -> Step | None:
 
 def _suspended(entry: StageStatus) -> StageStatus:
     """The journal keeps that this attempt was ended on purpose: the next one is another, and is not counted."""
-    return entry.model_copy(update={"outcome": StageOutcome.RUNNING, "reason": SUSPENDED, "message": ""})
+    return entry.model_copy(
+        update={"outcome": StageOutcome.RUNNING, "reason": SUSPENDED, "message": "", "failure_class": None}
+    )
 
 
 def sentence(stage: StageName, step: Step | None) -> str:

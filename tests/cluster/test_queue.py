@@ -1,0 +1,145 @@
+"""Training in a queue, on a real Job controller: the test plays Kueue (it lets Jobs go, places their pods and takes the
+quota back) and the kubelet."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from serin_devcluster.apiserver import ApiServer
+from support.jobs import job_manifest
+from support.on_a_cluster import GATE, SERVICE, apply, claims, condition, status, until
+from support.operator_process import OperatorProcess
+from support.pods import PodPlayer
+
+SELECTOR = {"cloud.example.com/pool": "a100"}
+TOLERATION = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ApiServer]:
+    controllers = (
+        "job-controller",
+        "garbage-collector-controller",
+        "serviceaccount-controller",
+        "namespace-controller",
+    )
+    with ApiServer(controllers=controllers) as found:
+        found.kubectl("apply", "--server-side", "-f", "crds/")
+        found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        yield found
+
+
+@pytest.fixture
+def namespace(server: ApiServer, request: pytest.FixtureRequest) -> str:
+    name = f"q{abs(hash(request.node.name)) % 10**8}"
+    server.kubectl("create", "namespace", name)
+    return name
+
+
+@pytest.fixture
+def operator(server: ApiServer) -> Iterator[OperatorProcess]:
+    process = OperatorProcess(server.kubeconfig).start()
+    yield process
+    process.stop()
+
+
+def a_queued_job(**more: Any) -> dict[str, Any]:
+    spec = job_manifest()["spec"] | {"distribution": {"nodes": 2, "queueName": "team-a"}} | more
+    return {"apiVersion": "serin.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "bot"}, "spec": spec}
+
+
+def items(server: ApiServer, namespace: str, kind: str) -> list[dict[str, Any]]:
+    found = server.kubectl("-n", namespace, "get", kind, "-l", "serin.dev/stage=train", "-o", "json")
+    return json.loads(found)["items"]
+
+
+def train_job(server: ApiServer, namespace: str) -> dict[str, Any]:
+    [job] = items(server, namespace, "jobs")
+    return job
+
+
+def kueue(server: ApiServer, namespace: str, name: str, **spec: Any) -> None:
+    """As Kueue writes to a Job: while it is suspended its template may be changed as well."""
+    server.kubectl("-n", namespace, "patch", "job", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def admit(server: ApiServer, namespace: str, name: str) -> None:
+    placed = {"nodeSelector": SELECTOR, "tolerations": [TOLERATION]}
+    kueue(server, namespace, name, suspend=False, template={"spec": placed})
+
+
+def bind_and_run(server: ApiServer, namespace: str) -> None:
+    """The kubelet plays along: pods of a node get their grace period before they go."""
+    for pod in items(server, namespace, "pods"):
+        server.kubectl_process(
+            "-n", namespace, "patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge",
+            "-p", json.dumps({"status": {"phase": "Running"}}),
+        )  # fmt: skip
+
+
+def test_a_queued_job_is_admitted_preempted_admitted_again_and_never_touched(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
+    apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job())
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Queued", 90, said)
+    job = train_job(server, namespace)
+    name = job["metadata"]["name"]
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert items(server, namespace, "pods") == []
+    assert "waits for quota in queue team-a" in status(server, namespace)["message"]
+    assert condition(server, namespace, "Suspended")["reason"] == "ByQueue"
+
+    admit(server, namespace, name)
+    until(lambda: len(items(server, namespace, "pods")) == 2, 60, said)
+    assert all(pod["spec"]["nodeSelector"] == SELECTOR for pod in items(server, namespace, "pods"))
+    bind_and_run(server, namespace)
+    until(lambda: status(server, namespace).get("state") == "Training", 60, said)
+
+    kueue(server, namespace, name, suspend=True)
+    until(lambda: status(server, namespace).get("state") == "Queued", 60, said)
+    until(lambda: items(server, namespace, "pods") == [], 60, said)
+
+    admit(server, namespace, name)
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 120, said)
+    [train] = [stage for stage in status(server, namespace)["stages"] if stage["name"] == "Train"]
+    assert (train["attempt"], train.get("restarts", 0), train.get("interruptions", 0)) == (1, 0, 0)
+    job = train_job(server, namespace)
+    assert job["metadata"]["name"] == name
+    assert job["spec"]["template"]["spec"]["nodeSelector"] == SELECTOR
+    assert {entry["manager"] for entry in job["metadata"]["managedFields"]} == {"kubectl-patch", "kube-controller-manager",
+                                                                               operator_manager(job)}  # fmt: skip
+
+
+def operator_manager(job: dict[str, Any]) -> str:
+    """Who created it; it wrote nothing after that."""
+    [created] = [
+        entry
+        for entry in job["metadata"]["managedFields"]
+        if "f:completions" in json.dumps(entry["fieldsV1"]) and entry.get("subresource") is None
+    ]
+    assert created["time"] == job["metadata"]["creationTimestamp"]
+    return str(created["manager"])
+
+
+def test_a_job_suspended_by_its_user_ends_and_goes_on_as_another_attempt(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
+    suspended = {"suspend": True, "distribution": {"nodes": 1}}
+    apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job(**suspended))
+    until(lambda: status(server, namespace).get("state") == "Suspended", 60, said)
+    assert json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"] == []
+    server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    until(lambda: status(server, namespace).get("state") == "Preparing", 60, said)
+    server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    until(lambda: json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"] == [], 60, said)
+    server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    with PodPlayer(server):
+        until(lambda: status(server, namespace).get("state") == "Passed", 120, said)
+    attempts = {stage["name"]: stage["attempt"] for stage in status(server, namespace)["stages"]}
+    assert attempts == {"Prepare": 2, "Train": 1, "Consolidate": 1, "Evaluate": 1}
