@@ -12,6 +12,7 @@ from support.on_a_cluster import GATE, SERVICE, apply, claims, condition, status
 from support.operator_process import OperatorProcess
 from support.pods import PodPlayer
 
+SLOW = 300  # seconds; on an idle machine each of these takes a few
 SELECTOR = {"cloud.example.com/pool": "a100"}
 TOLERATION = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -84,7 +85,7 @@ def test_a_queued_job_is_admitted_preempted_admitted_again_and_never_touched(
     said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
     apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job())
     with PodPlayer(server):
-        until(lambda: status(server, namespace).get("state") == "Queued", 90, said)
+        until(lambda: status(server, namespace).get("state") == "Queued", SLOW, said)
     job = train_job(server, namespace)
     name = job["metadata"]["name"]
     assert job["spec"]["suspend"] is True
@@ -94,18 +95,18 @@ def test_a_queued_job_is_admitted_preempted_admitted_again_and_never_touched(
     assert condition(server, namespace, "Suspended")["reason"] == "ByQueue"
 
     admit(server, namespace, name)
-    until(lambda: len(items(server, namespace, "pods")) == 2, 60, said)
+    until(lambda: len(items(server, namespace, "pods")) == 2, SLOW, said)
     assert all(pod["spec"]["nodeSelector"] == SELECTOR for pod in items(server, namespace, "pods"))
     bind_and_run(server, namespace)
-    until(lambda: status(server, namespace).get("state") == "Training", 60, said)
+    until(lambda: status(server, namespace).get("state") == "Training", SLOW, said)
 
     kueue(server, namespace, name, suspend=True)
-    until(lambda: status(server, namespace).get("state") == "Queued", 60, said)
-    until(lambda: items(server, namespace, "pods") == [], 60, said)
+    until(lambda: status(server, namespace).get("state") == "Queued", SLOW, said)
+    until(lambda: items(server, namespace, "pods") == [], SLOW, said)
 
     admit(server, namespace, name)
     with PodPlayer(server):
-        until(lambda: status(server, namespace).get("state") == "Passed", 120, said)
+        until(lambda: status(server, namespace).get("state") == "Passed", SLOW, said)
     [train] = [stage for stage in status(server, namespace)["stages"] if stage["name"] == "Train"]
     assert (train["attempt"], train.get("restarts", 0), train.get("interruptions", 0)) == (1, 0, 0)
     job = train_job(server, namespace)
@@ -132,14 +133,14 @@ def test_a_job_suspended_by_its_user_ends_and_goes_on_as_another_attempt(
     said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
     suspended = {"suspend": True, "distribution": {"nodes": 1}}
     apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job(**suspended))
-    until(lambda: status(server, namespace).get("state") == "Suspended", 60, said)
+    until(lambda: status(server, namespace).get("state") == "Suspended", SLOW, said)
     assert json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"] == []
     server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":false}}')
-    until(lambda: status(server, namespace).get("state") == "Preparing", 60, said)
+    until(lambda: status(server, namespace).get("state") == "Preparing", SLOW, said)
     server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":true}}')
-    until(lambda: json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"] == [], 60, said)
+    until(lambda: json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"] == [], SLOW, said)
     server.kubectl("-n", namespace, "patch", "ftj", "bot", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     with PodPlayer(server):
-        until(lambda: status(server, namespace).get("state") == "Passed", 120, said)
+        until(lambda: status(server, namespace).get("state") == "Passed", SLOW, said)
     attempts = {stage["name"]: stage["attempt"] for stage in status(server, namespace)["stages"]}
     assert attempts == {"Prepare": 2, "Train": 1, "Consolidate": 1, "Evaluate": 1}

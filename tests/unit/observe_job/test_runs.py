@@ -184,11 +184,33 @@ def test_a_job_that_kueue_holds_is_seen_as_such() -> None:
     assert not only(a_job()).suspended
 
 
+PEER_LOST = RESULT | {"outcome": "Failed", "reason": "PeerLost", "message": "another process went away"}
+INTERRUPTED = RESULT | {"outcome": "Failed", "reason": "Interrupted", "message": "asked to stop"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "turn", "reason"),
+    [
+        pytest.param(
+            [ended(137), ended(75, INTERRUPTED)], Turn.UNKNOWN, "PodFailed", id="one killed, one asked to end"
+        ),
+        pytest.param([ended(137), ended(1, PEER_LOST)], Turn.UNKNOWN, "PodFailed", id="one killed, one missed it"),
+        pytest.param([ended(75, INTERRUPTED), ended(1, PEER_LOST)], Turn.CLUSTER, "Interrupted", id="one asked to end"),
+        pytest.param([ended(1, PEER_LOST), ended(1, PEER_LOST)], Turn.UNKNOWN, "PeerLost", id="nobody knows"),
+    ],
+)
+def test_the_first_cause_is_told_not_what_followed_from_it(ends: list[dict[str, Any]], turn: Turn, reason: str) -> None:
+    failure = explain(only(a_job("Failed"), *(a_pod(index, end) for index, end in enumerate(ends))))
+    assert (failure.turn, failure.reason) == (turn, reason)
+
+
 def test_a_pod_of_a_failed_job_that_is_gone_was_deleted() -> None:
     job = a_job("Failed") | {"spec": {"parallelism": 2}}
     left = a_pod(1, ended(1, "Connection closed by peer"))
-    assert explain(only(job, left)).reason == "PodDeleted"
-    assert explain(only(job, left, a_pod(0, ended(137)))).reason == "PodFailed"
+    assert explain(only(job, left)).reason == "PodFailed"  # it failed by itself; the other one went because of it
+    assert explain(only(job)).reason == "PodDeleted"
+    assert explain(only(job, a_pod(1, ended(1, PEER_LOST)))).reason == "PodDeleted"
+    assert explain(only(job, a_pod(0, ended(137)), a_pod(1, ended(1, PEER_LOST)))).reason == "PodFailed"
     why = RESULT | {"outcome": "Failed", "reason": "LossNotFinite", "message": "NaN"}
     assert explain(only(job, a_pod(1, ended(65, why)))).reason == "LossNotFinite"
 

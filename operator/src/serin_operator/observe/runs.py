@@ -35,6 +35,7 @@ _UNSCHEDULABLE = (  # words of the scheduler, the most telling first
     ("node affinity/selector", "no node has these labels: see spec.distribution.scheduling.nodeSelector"),
     ("PersistentVolumeClaim", "it starts by itself once the claim is bound"),
 )
+PEER_LOST = "PeerLost"  # the trainer's word for: another process of the run went away
 _EVICTED = frozenset({"Evicted", "NodeLost", "Preempting", "NodeShutdown", "Terminated"})
 _OWN_LIMIT = (
     "exceeds the total limit of containers",
@@ -122,7 +123,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         disruption=next((why for pod in pods if (why := _disruption(pod))), ""),
         over_limit=next((said for pod in pods if (said := _over_limit(pod))), "")[:400],
         out_of_memory=any(end.get("reason") == "OOMKilled" for end in ended),
-        pods_lost=phase is RunPhase.FAILED and len(pods) < int(_part(job, "spec").get("parallelism") or 0),
+        pods_lost=phase is RunPhase.FAILED and _lost(job, pods, ended),
         waiting=waiting.said,
         waiting_reason=waiting.reason,
         suspended=bool(_part(job, "spec").get("suspend")),
@@ -156,10 +157,31 @@ def _most_telling(ended: list[Json], phase: RunPhase) -> Json | None:
 
 
 def _rank(end: Json) -> tuple[int, str]:
-    """A pod that says why comes first, then one with a telling exit code, then whoever failed first."""
+    """A pod that says why comes first, then one with a telling exit code, then whoever failed first; then those that
+    were asked to end, as the others are once one has failed, and last those that only missed another one."""
+    return _telling(end), str(end.get("finishedAt"))
+
+
+def _telling(end: Json) -> int:
+    if _missed_a_peer(end):
+        return 4
+    if end.get("exitCode") == EXIT_TRY_AGAIN:
+        return 3
     if _result(end) is not None:
-        return 0, str(end.get("finishedAt"))
-    return (1 if end.get("exitCode") in _TELLING else 2), str(end.get("finishedAt"))
+        return 0
+    return 1 if end.get("exitCode") in _TELLING else 2
+
+
+def _missed_a_peer(end: Json) -> bool:
+    result = _result(end)
+    return result is not None and result.reason == PEER_LOST
+
+
+def _lost(job: Json, pods: list[Json], ended: list[Json]) -> bool:
+    """Pods are gone, and of those that are left none failed by itself. Once one has, the Job controller deletes the
+    others: that these are gone tells nothing."""
+    by_itself = [end for end in ended if end.get("exitCode") not in (0, EXIT_TRY_AGAIN) and not _missed_a_peer(end)]
+    return len(pods) < int(_part(job, "spec").get("parallelism") or 0) and not by_itself
 
 
 def _image(pod: Json) -> str:
