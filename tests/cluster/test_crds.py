@@ -303,6 +303,7 @@ REFUSED = [
         "spec",
         "earlyStopping needs validation rows",
     ),
+    refused(J, "spec.health", {"hungAfterSeconds": 9}, "hungAfterSeconds", "greater than or equal to 10"),
     refused(J, "spec.health", {"explosionFactor": "1.0"}, "spec.health.explosionFactor", "from 1.1 to 100"),
     refused(J, "spec.health", {"overfitting": "Scream"}, "spec.health.overfitting", '"Stop", "Warn", "Ignore"'),
     refused(J, "spec.earlyStopping", {"minDelta": "-0.1"}, "spec.earlyStopping.minDelta", "at least 0"),

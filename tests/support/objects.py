@@ -184,6 +184,7 @@ FULL: dict[str, Json] = {
                 "explosionFactor": "3.5",
                 "overfitting": "Warn",
                 "overfittingPercent": 20,
+                "hungAfterSeconds": 90,
             },
             "artifacts": {"uri": "pvc://artifacts/team-a/"},
             "gates": [{"name": "support-quality"}, {"name": "safety"}],

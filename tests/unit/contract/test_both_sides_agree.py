@@ -56,7 +56,8 @@ SPECS: dict[str, dict[str, Any]] = {
         },
         "distribution": {"nodes": 4, "processesPerNode": 2, "deepspeed": {"zeroStage": 3}, "maxRestarts": 1},
         "earlyStopping": {"patience": 2, "minDelta": "0.01", "minSteps": 10},
-        "health": {"lossExplosion": "Stop", "explosionFactor": "3", "overfitting": "Stop", "overfittingPercent": 5},
+        "health": {"lossExplosion": "Stop", "explosionFactor": "3", "overfitting": "Stop", "overfittingPercent": 5,
+                   "hungAfterSeconds": 60},
     },
 }  # fmt: skip
 

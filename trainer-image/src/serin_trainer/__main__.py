@@ -9,13 +9,13 @@ import argparse
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 from . import config as configs
+from . import failures
 from .config import AnyConfig, ConsolidateConfig, PrepareConfig, TrainConfig
-from .errors import EXIT_DONE, EXIT_UNKNOWN, StageError, TryAgainError
-from .result import Result, failed, finished, report
+from .errors import EXIT_DONE, TryAgainError
+from .result import Result, finished, report
 from .uris import pvc_path
 
 
@@ -32,14 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
         result = finished(output, config.key)
         if result is not None:
             print(f"{config.stage} {config.key} is already finished: {result.message}", flush=True)
-            _report(result, None)
+            failures.speak(result, None)
             return EXIT_DONE
         result = run(config)
         if result is not None:
             report(result, output)
             print(result.message, flush=True)
     except BaseException as error:
-        return _fail(path, output, error)
+        return failures.fail(*configs.identity(path), output, error)
     return EXIT_DONE
 
 
@@ -63,28 +63,6 @@ def _stop(_number: int, _frame: object) -> None:
     raise TryAgainError(
         "Interrupted", "asked to stop before the stage was done", "nothing: the next attempt does it again"
     )
-
-
-def _fail(path: Path, output: Path | None, error: BaseException) -> int:
-    code = error.exit_code if isinstance(error, StageError) else EXIT_UNKNOWN
-    if isinstance(error, StageError):
-        print(f"{error.reason}: {error.message}. {error.advice}", file=sys.stderr, flush=True)
-    else:
-        traceback.print_exception(error)
-    stage, key = configs.identity(path)
-    try:
-        _report(failed(stage, key, error), output)
-    except OSError as unwritten:
-        print(f"the result could not be written: {unwritten}", file=sys.stderr, flush=True)
-    return code
-
-
-def _report(result: Result, output: Path | None) -> None:
-    """Of several processes the first of each pod speaks, and only rank 0 writes beside the output."""
-    if os.environ.get("RANK", "0") == "0":
-        report(result, output)
-    elif os.environ.get("LOCAL_RANK", "0") == "0":
-        report(result, None)
 
 
 if __name__ == "__main__":

@@ -259,6 +259,7 @@ class Health(Wish):
     explosion_factor: Decimal = "2.0"
     overfitting: Reaction = "Ignore"
     overfitting_percent: int = Field(default=10, ge=1)
+    hung_after_seconds: int | None = Field(default=None, ge=10)
 
     @model_validator(mode="after")
     def _factor_is_above_one(self) -> Health:

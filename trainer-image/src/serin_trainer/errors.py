@@ -32,19 +32,38 @@ class PeerLostError(StageError):
     """Another process of the run went away. Why, only that one can say: to this one it is unknown."""
 
 
+# How gloo, NCCL and the store behind them say that a peer is gone.
+_SIGNS = (
+    "closed by peer",
+    "reset by peer",
+    "Broken pipe",
+    "NCCL",
+    "Connection was likely closed",
+    "failed to recv, got 0 bytes",
+)
+
+
+def lost_peer(error: BaseException) -> PeerLostError | None:
+    """The communication library's words for a lost peer, in ours; None for any other error."""
+    if not isinstance(error, RuntimeError) or not any(sign in str(error) for sign in _SIGNS):
+        return None
+    return PeerLostError(
+        "PeerLost",
+        f"another training process went away ({str(error).splitlines()[0][:200]})",
+        "look at the other pods of this attempt; the next one resumes from the newest checkpoint",
+    )
+
+
 @contextmanager
 def naming_lost_peers() -> Iterator[None]:
-    """Turns the communication library's words for a lost peer into ours."""
+    """Turns an error that only says that a peer is gone into ours."""
     try:
         yield
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in ("closed by peer", "reset by peer", "Broken pipe", "NCCL")):
+        lost = lost_peer(error)
+        if lost is None:
             raise
-        raise PeerLostError(
-            "PeerLost",
-            f"another training process went away ({str(error).splitlines()[0][:200]})",
-            "look at the other pods of this attempt; the next one resumes from the newest checkpoint",
-        ) from error
+        raise lost from error
 
 
 class ConfigError(StageError):

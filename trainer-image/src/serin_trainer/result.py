@@ -161,7 +161,7 @@ def report(result: Result, output_directory: Path | None) -> None:
                 raise
             # The failure may be that very volume; the termination log still tells.
             print(f"result.json could not be written beside the output: {error}", flush=True)
-    _write_termination_log(encoded)
+    write_termination_log(encoded)
 
 
 def finished(output_directory: Path, key: str) -> Result | None:
@@ -173,7 +173,8 @@ def finished(output_directory: Path, key: str) -> Result | None:
     return result if result.key == key and result.outcome == "Succeeded" else None
 
 
-def _write_termination_log(encoded: bytes) -> None:
+def write_termination_log(encoded: bytes) -> None:
+    """Where the kubelet looks for what a container said in the end."""
     # A bind mount of the kubelet's: it can be written but not replaced.
     path = Path(os.environ.get("SERIN_RESULT_PATH", "/dev/termination-log"))
     with path.open("wb") as stream:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, hardware, manifest
+from . import checkpoint, failures, hardware, manifest
 from .config import TrainConfig
 from .data import TRAIN, VALIDATION, Collator, InOrder, Sequences, training_order
 from .deepspeed_config import deepspeed_config
-from .errors import ConfigError, DataError, TryAgainError, naming_lost_peers
+from .errors import ConfigError, DataError, StageError, TryAgainError, naming_lost_peers
 from .result import Result, TrainOutput, succeeded
 from .uris import pvc_path
 
@@ -239,9 +241,21 @@ def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> A
     from .watch import Watch
 
     resumed_step = resumed.step if resumed else 0
-    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config)
+    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config, _give_up(plan))
     trainer.add_callback(watch)
     return watch
+
+
+def _give_up(plan: Plan) -> Callable[[StageError], None]:
+    """How the watchdog ends this process: its thread cannot raise in the one that hangs."""
+
+    def end(error: StageError) -> None:
+        code = failures.fail("Train", plan.config.key, plan.output, error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    return end
 
 
 def _evaluate(trainer: Any, watch: Any, reached: int) -> float | None:

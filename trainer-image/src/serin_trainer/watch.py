@@ -19,10 +19,11 @@ from transformers import TrainerCallback
 
 from . import checkpoint
 from .config import TrainConfig
-from .errors import DataError
+from .errors import DataError, StageError
 from .health import Judge
 from .metrics import TrainMetrics
 from .result import Warned
+from .watchdog import Beats, Watchdog
 
 LAST_LOSSES = 10
 
@@ -39,6 +40,7 @@ class Watch(TrainerCallback):
         tokens_until: Callable[[int], int],
         resumed_step: int,
         config: TrainConfig,
+        give_up: Callable[[StageError], None],
     ) -> None:
         self._output = output
         self._checkpoints = config.checkpoints
@@ -55,6 +57,8 @@ class Watch(TrainerCallback):
         self._asked_to_stop = False
         self._began = self._ended = 0.0
         self._metrics = TrainMetrics()
+        self._beats = Beats(config.health.hung_after_seconds)
+        self._watchdog = Watchdog(self._beats, give_up)
         self.interrupted = False
         self.leads = dist.get_rank() == 0
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -113,6 +117,20 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._began = self._ended = time.monotonic()
+        self._beats.begin(self._began, state.global_step)
+        self._watchdog.start()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._beats.step_began(time.monotonic())
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._beats.moved(time.monotonic())
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._beats.moved(time.monotonic())
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._beats.end()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self._ended = time.monotonic()
@@ -125,6 +143,8 @@ class Watch(TrainerCallback):
         if self._validates and (control.should_save or state.global_step % args.save_steps == 0):
             # Which checkpoint is the best, and whether more steps help, only a validation loss measured beside it can say.
             control.should_evaluate = not self.interrupted
+        busy = control.should_save or control.should_evaluate or control.should_training_stop
+        self._beats.step_ended(time.monotonic(), state.global_step, busy=busy)
         return control
 
     def on_evaluate(
@@ -191,6 +211,7 @@ class Watch(TrainerCallback):
 
     def _on_sigterm(self, _number: int, _frame: Any) -> None:
         self._asked_to_stop = True
+        self._beats.asked_to_stop(time.monotonic())
 
     def _anyone_asked_to_stop(self) -> bool:
         # Only one of the pods may have been told; saving takes all of them.

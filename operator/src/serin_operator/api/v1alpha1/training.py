@@ -39,10 +39,12 @@ class Health(ApiModel):
 
     The loss explodes when the mean of the last ten logged losses is more than `explosionFactor` times the lowest such
     mean, and half a nat above it. The model overfits when the validation loss is more than `overfittingPercent` above
-    its lowest for three measurements in a row while the training loss has fallen on.
+    its lowest for three measurements in a row while the training loss has fallen on. An attempt is ended when no
+    optimiser step ends for `hungAfterSeconds`; without it, for ten usual steps, 25 s at least.
     """
 
     loss_explosion: Reaction = Reaction.WARN
     explosion_factor: ExplosionFactor = "2.0"
     overfitting: Reaction = Reaction.IGNORE
     overfitting_percent: Annotated[int, Field(ge=1, le=1000)] = 10
+    hung_after_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
