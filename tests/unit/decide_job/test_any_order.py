@@ -40,7 +40,6 @@ EDITS: list[dict[str, Any]] = [
     {"hyperparameters": {"learningRate": "3e-4"}},
     {"distribution": {"nodes": 2, "processesPerNode": 1, "maxRestarts": 0}},
     {"data": {"train": [{"name": "other", "uri": "pvc://datasets/other.jsonl"}]}},
-    {"suspend": True},
 ]
 
 
@@ -246,4 +245,4 @@ def test_whatever_happens_in_whatever_order_every_job_comes_to_a_right_end() -> 
 def test_a_broken_rule_is_found(name: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, name, broken)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(AnyOrder, settings=profile(130, phases=[Phase.generate], report_multiple_bugs=False))
+        run_state_machine_as_test(AnyOrder, settings=profile(1000, phases=[Phase.generate], report_multiple_bugs=False))
