@@ -35,7 +35,11 @@ def test_another_model_or_setting_is_another_entry(tmp_path: Path) -> None:
     assert cache.get({**IDENTITY, "stop": ()}, Likelihood) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b'{"identity": {}}')])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b'{"identity": {}}')],
+    ids=["empty", "no gzip", "no JSON", "of something else"],
+)
 def test_a_damaged_entry_is_no_entry(tmp_path: Path, content: bytes) -> None:
     cache = ScoreCache(tmp_path)
     cache.put(IDENTITY, ENTRY)

@@ -54,7 +54,11 @@ def test_batches_that_come_quickly_are_kept_together_and_the_last_seconds_are_lo
     assert Parts(tmp_path / "parts", Likelihood).known == {**BATCH, **NEXT}
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b'{"3": {"x": 1}}')])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b'{"3": {"x": 1}}')],
+    ids=["empty", "no gzip", "no JSON", "not of this kind"],
+)
 def test_a_damaged_part_is_measured_again(tmp_path: Path, content: bytes) -> None:
     kept(tmp_path, BATCH, NEXT)
     (tmp_path / "3-9-2.json.gz").write_bytes(content)
