@@ -30,7 +30,7 @@ def test_whatever_happens_in_whatever_order_it_is_safe_and_settles_in_the_end() 
 # --- the machine itself: each broken rule is found ------------------------------------------------------------------
 
 BROKEN: dict[str, tuple[Any, str, Any]] = {
-    "what was not measured counts as passed": (facts, "_judged", lambda s: []),
+    "what was not measured counts as passed": (facts, "_halves", lambda s: []),
     "traffic goes back to pods that do not answer": (
         facts, "all_to_refuge", lambda s: {facts.trial(s).refuge: 100}
     ),
