@@ -395,6 +395,20 @@ REFUSED = [
     refused(P, "spec.requirements.0.metric", "heldout/RougeL", "spec.requirements[0].metric", '"RougeL"'),
     refused(P, "spec.requirements.0.max", "1", "spec.requirements[0]", "write two requirements"),
     refused(P, "spec.requirements.0.maxRegression", REMOVED, "spec.requirements[0]", "exactly one of"),
+    refused(P, "spec.requirements", [], "spec", "it would ask for nothing"),
+    refused(P, "spec.requirements.0.suite", "red-team", "spec", "one of this policy's suites that lists the metric"),
+    refused(P, "spec.limits", {}, "spec.limits", "at least one limit"),
+    refused(P, "spec.limits.minExamples", 5, "minExamples", "greater than or equal to 20"),
+    refused(P, "spec.limits.maxCanaryStepPercent", 0, "maxCanaryStepPercent", "greater than or equal to 1"),
+    refused(
+        P, "spec.limits.allowedBaseModels", ["https://example.com"], "allowedBaseModels[0]", "by the beginning of its uri"
+    ),
+    refused(
+        P, "spec.jobSelector.matchExpressions", [{"key": "a", "operator": "In"}], "matchExpressions[0]",
+        "In and NotIn need values",
+    ),
+    refused(P, "spec.jobSelector.matchExpressions", [{"key": "a", "operator": "Is"}], "operator", '"NotIn"'),
+    refused(G, "spec.suites.0.dataset.digest", "sha256:abc", "digest", "should match"),
     # services
     refused(S, "spec.runtime.engine", "VLLM", "spec.runtime.engine", '"CPU"'),
     refused(S, "spec.runtime.replicas", 0, "spec.runtime.replicas", "greater than or equal to 1"),

@@ -18,6 +18,7 @@ from serin_operator.api.v1alpha1 import (
 )
 from serin_operator.decide.decision import Create, Decision, Delete, StatusWrite
 from serin_operator.decide.job.snapshot import Configured, JobSnapshot, RunPhase, StageRun
+from serin_operator.decide.policies import Unreadable
 from serin_operator.manifests import names
 
 NOON = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -28,9 +29,12 @@ MODEL_DIGEST = "sha256:" + "c" * 64
 STABLE_DIGEST = "sha256:" + "5" * 64
 
 
-def job_manifest(name: str = "bot", generation: int = 1, **spec: Any) -> dict[str, Any]:
+def job_manifest(
+    name: str = "bot", generation: int = 1, labels: Mapping[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
     return {
         "metadata": {
+            **({"labels": dict(labels)} if labels else {}),
             "name": name,
             "namespace": "ml",
             "uid": f"uid-{name}",
@@ -70,9 +74,12 @@ def a_gate(**requirement: Any) -> EvalGate:
 
 def a_policy(mode: str = "Enforce", **requirement: Any) -> ClusterEvalPolicy:
     asked = {"metric": "Perplexity", "max": "50", **requirement}
-    return ClusterEvalPolicy.model_validate(
-        {"metadata": {"name": "floor"}, "spec": {"mode": mode, "requirements": [{"name": "sane", **asked}]}}
-    )
+    return policy(mode=mode, requirements=[{"name": "sane", **asked}])
+
+
+def policy(name: str = "floor", generation: int = 1, **spec: Any) -> ClusterEvalPolicy:
+    meta = {"name": name, "uid": f"uid-{name}", "generation": generation}
+    return ClusterEvalPolicy.model_validate({"metadata": meta, "spec": spec})
 
 
 def a_service(stable: Mapping[str, Any] | None = None, candidate: Mapping[str, Any] | None = None) -> ModelService:
@@ -111,6 +118,8 @@ class World:
     claims: frozenset[str] = frozenset({"models", "datasets", "artifacts"})
     gates: dict[str, EvalGate] = field(default_factory=lambda: {"quality": a_gate()})
     policies: tuple[ClusterEvalPolicy, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict[str, str])
     service: ModelService | None = field(default_factory=a_service)
     revisions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     runs: dict[str, StageRun] = field(default_factory=dict[str, StageRun])
@@ -121,7 +130,7 @@ class World:
     annotations: dict[str, str] = field(default_factory=dict[str, str])
 
     def snapshot(self) -> JobSnapshot:
-        manifest = job_manifest(self.name, self.generation, **self.spec) | {"status": self.status}
+        manifest = job_manifest(self.name, self.generation, self.labels, **self.spec) | {"status": self.status}
         manifest["metadata"]["annotations"] = self.annotations
         return JobSnapshot(
             job=FineTuneJob.model_validate(manifest),
@@ -130,6 +139,7 @@ class World:
             claims=self.claims,
             gates=self.gates,
             policies=self.policies,
+            unreadable_policies=self.unreadable,
             service=self.service,
             revisions=tuple(ModelRevision.model_validate(r) for r in self.revisions.values()),
             runs=tuple(self.runs.values()),

@@ -199,7 +199,7 @@ FULL: dict[str, Json] = {
             "suites": [
                 {
                     "name": "heldout",
-                    "dataset": {"uri": "pvc://datasets/test.jsonl.gz"},
+                    "dataset": {"uri": "pvc://datasets/test.jsonl.gz", "digest": "sha256:" + "0123456789abcdef" * 4},
                     "metrics": [
                         "Perplexity",
                         "CrossEntropy",
@@ -259,8 +259,36 @@ FULL: dict[str, Json] = {
         "baseline",
         {
             "mode": "Audit",
-            "namespaceSelector": {"matchLabels": {"team": "support"}},
+            "namespaceSelector": {
+                "matchLabels": {"team": "support"},
+                "matchExpressions": [{"key": "stage", "operator": "NotIn", "values": ["sandbox", "lab"]}],
+            },
+            "jobSelector": {
+                "matchLabels": {"policy.serin.dev/tier": "high"},
+                "matchExpressions": [
+                    {"key": "policy.serin.dev/exempt", "operator": "DoesNotExist"},
+                    {"key": "policy.serin.dev/tier", "operator": "In", "values": ["high"]},
+                ],
+            },
+            "suites": [
+                {
+                    "name": "red-team",
+                    "dataset": {"uri": "pvc://datasets/red-team.jsonl", "digest": "sha256:" + "0123456789abcdef" * 4},
+                    "metrics": ["ExactMatch"],
+                    "maxExamples": 400,
+                    "maxNewTokens": 32,
+                    "stop": ["\n"],
+                }
+            ],
+            "limits": {
+                "minExamples": 200,
+                "maxCanaryStepPercent": 25,
+                "minStepSeconds": 60,
+                "minBakeSeconds": 3600,
+                "allowedBaseModels": ["hf://HuggingFaceTB", "pvc://models/approved"],
+            },
             "requirements": [
+                {"name": "refuses", "suite": "red-team", "metric": "ExactMatch", "min": "0.95"},
                 {"name": "bounded", "metric": "Perplexity", "min": "1", "max": "1e3", "confidencePercent": 99},
                 {"name": "not-worse", "metric": "RougeL", "comparedTo": "Incumbent", "maxRegression": "0.02"},
                 {

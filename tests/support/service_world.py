@@ -15,6 +15,7 @@ from typing import Any
 from serin_operator.api.kinds import GATEWAY, MODEL_REVISION, MODEL_SERVICE, Kind
 from serin_operator.api.v1alpha1 import COMMAND, COMMAND_BY
 from serin_operator.decide.decision import Action, Apply, Create, Decision, Delete, StatusWrite
+from serin_operator.decide.policies import NO_POLICIES
 from serin_operator.decide.service import ServiceSnapshot, decide_service
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.slos import Unusable
@@ -156,6 +157,7 @@ class World:
         self.weight_log: list[tuple[datetime, dict[str, int]]] = []
         self.shares: dict[str, tuple[int, datetime]] = {}  # what each gets by the route, and since when
         self.looks = 0
+        self.policies = NO_POLICIES
         self.put(MODEL_SERVICE, service or a_service())
         self.put(GATEWAY, _gateway())
 
@@ -272,6 +274,7 @@ class World:
             pods=self._pods(),
             route=self.objects.get(("HTTPRoute", SERVICE)),
             gateway=self.objects.get(("Gateway", GATEWAY_NAME)),
+            policies=self.policies,
         )
 
     def _kind(self, kind: str) -> Items:
@@ -448,7 +451,9 @@ class World:
         return self.objects[("ModelService", SERVICE)]["spec"]["canary"]
 
     def _steps(self) -> Items:
-        return self._canary()["steps"]
+        """As policies let them be, which is what the rules are about."""
+        snapshot = snapshot_of(self._found(), SETTINGS, self.sources.names, self.now)
+        return [step.manifest() for step in snapshot.service.spec.canary.steps]
 
     def is_rejected(self, service: str) -> bool:
         """By digest, as the store knows it."""

@@ -35,3 +35,14 @@ scaleDownDelaySeconds: {{ .Values.scaleDownDelaySeconds }}
 leaderElection: {{- toYaml .Values.leaderElection | nindent 2 }}
 logFormat: {{ .Values.logFormat }}
 {{- end }}
+
+{{/* Users that may write the operator's records, as a CEL list. */}}
+{{- define "serin.writers" -}}
+{{- $operator := printf "system:serviceaccount:%s:%s" .Release.Namespace (include "serin.serviceAccount" .) -}}
+[{{ range $index, $user := prepend .Values.admission.alsoAllowed $operator }}{{ if $index }}, {{ end }}'{{ $user }}'{{ end }}]
+{{- end }}
+
+{{/* CEL: the request comes from the operator, from the cluster itself, or from a controller that the platform team named. */}}
+{{- define "serin.trusted" -}}
+request.userInfo.username in {{ include "serin.writers" . }} || request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler'{{ range .Values.admission.controllers }}, '{{ . }}'{{ end }}] || (has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in ['system:masters', 'system:nodes', 'system:serviceaccounts:kube-system']))
+{{- end }}

@@ -89,9 +89,10 @@ class Model(Document):
 
 
 class Dataset(Document):
-    """A JSON Lines file of rows with answers."""
+    """A JSON Lines file of rows with answers, and the digest that it must have when one is asked for."""
 
     uri: PvcUri
+    digest: Digest | None = None
 
 
 class Choices(Document):

@@ -70,6 +70,14 @@ def load_suite(suite: Suite, seed: int) -> LoadedSuite:
             f"The dataset {suite.dataset.uri} of suite {suite.name} cannot be read: {error.strerror}.",
             "Check the URI, and that the claim holds the file.",
         ) from error
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    if suite.dataset.digest not in (None, digest):
+        raise DataError(
+            "DatasetChanged",
+            f"The dataset {suite.dataset.uri} of suite {suite.name} has digest {digest}, but {suite.dataset.digest} was"
+            " asked for.",
+            "Put the file back that the suite was made with, or have the suite name the new digest.",
+        )
     found = [example for _, example in _examples(content, suite)]
     answerable = [example for example in found if example.answer.strip()]
     if not answerable:
@@ -85,7 +93,7 @@ def load_suite(suite: Suite, seed: int) -> LoadedSuite:
     _sliceable(suite, chosen)
     return LoadedSuite(
         suite=suite,
-        digest="sha256:" + hashlib.sha256(content).hexdigest(),
+        digest=digest,
         rows=len(found),
         without_answer=len(found) - len(answerable),
         examples={example.line: example for example in chosen},

@@ -185,3 +185,15 @@ def test_a_missing_file_is_told(volumes: Path) -> None:
 def test_a_uri_cannot_leave_its_claim(uri: str) -> None:
     with pytest.raises(ConfigError):
         local_path(uri)
+
+
+def test_a_file_that_is_not_the_one_asked_for_is_refused_and_the_very_one_is_taken(volumes: Path) -> None:
+    """Swapping the rows of a suite that a policy pins makes no easier suite."""
+    digest = load_suite(suite([{"prompt": "2+2=", "completion": "4"}], volumes), 7).digest
+    pinned = {"dataset": {"uri": "pvc://datasets/heldout.jsonl", "digest": digest}}
+    assert load_suite(suite([{"prompt": "2+2=", "completion": "4"}], volumes, **pinned), 7).rows == 1
+    swapped = suite([{"prompt": "1+1=", "completion": "2"}], volumes, **pinned)
+    with pytest.raises(DataError) as refused:
+        load_suite(swapped, 7)
+    assert refused.value.reason == "DatasetChanged"
+    assert digest in refused.value.message

@@ -168,7 +168,7 @@ class WantedComparison(_Contract):
 
 
 class EvaluateConfig(_Config):
-    cache: str
+    cache: str | None
     models: tuple[RoleModel, ...]
     suites: tuple[EvaluateSuite, ...]
     comparisons: tuple[WantedComparison, ...]

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from serin_operator.api import kinds
 from serin_operator.api.base import ApiModel
 from serin_operator.api.kinds import Kind
@@ -16,15 +14,16 @@ from serin_operator.api.v1alpha1 import (
     FineTuneJob,
     ModelRevision,
     ModelService,
-    NamespaceSelector,
     Progress,
     StageName,
 )
 from serin_operator.decide.job.references import needed_claims
 from serin_operator.decide.job.snapshot import Configured, JobSnapshot, RunPhase, StageRun
+from serin_operator.decide.policies import of_job
 from serin_operator.http import httpx
 from serin_operator.manifests import names
 from serin_operator.observe import training
+from serin_operator.observe.policies import policies_of
 from serin_operator.observe.runs import runs, training_pod_address
 from serin_operator.rest import Cluster, Json
 from serin_operator.settings import Settings
@@ -43,22 +42,24 @@ async def observe_job(
     selector = f"{names.JOB}={name},{names.MANAGED_BY}={names.MANAGER}"
     gates, policies, service, revisions, jobs, pods = await asyncio.gather(
         _gates(cluster, job),
-        _policies(cluster, namespace),
+        policies_of(cluster, namespace),
         _service(cluster, job),
         _revisions(cluster, job),
         cluster.list(kinds.JOB, namespace, selector),
         cluster.list(kinds.POD, namespace, selector),
     )
     stage_runs = runs(jobs, pods, job.metadata.uid)
-    claims, progress = await asyncio.gather(_claims(cluster, job, gates), _progress(client, stage_runs, pods))
+    claims, progress = await asyncio.gather(
+        _claims(cluster, job, gates, policies.found), _progress(client, stage_runs, pods)
+    )
     return JobSnapshot(
         job=job,
         now=now,
         configured=_configured(settings),
         claims=claims,
         gates=gates,
-        policies=policies[0],
-        unreadable_policies=policies[1],
+        policies=policies.found,
+        unreadable_policies=policies.unreadable,
         service=service,
         revisions=revisions,
         runs=stage_runs,
@@ -88,35 +89,6 @@ async def _gates(cluster: Cluster, job: FineTuneJob) -> dict[str, EvalGate]:
     return {gate.metadata.name: gate for gate in found if gate is not None}
 
 
-async def _policies(cluster: Cluster, namespace: str) -> tuple[tuple[ClusterEvalPolicy, ...], tuple[str, ...]]:
-    """Policies that select this namespace, and the names of those that this version cannot read."""
-    found = await cluster.list(kinds.CLUSTER_EVAL_POLICY, None)
-    if not found:
-        return (), ()
-    labels = await _namespace_labels(cluster, namespace)
-    matching: list[ClusterEvalPolicy] = []
-    unreadable: list[str] = []
-    for item in found:
-        try:
-            policy = ClusterEvalPolicy.model_validate(item)
-        except ValidationError:
-            unreadable.append(item["metadata"]["name"])
-            continue
-        if selects(policy.spec.namespace_selector, labels):
-            matching.append(policy)
-    return tuple(matching), tuple(unreadable)
-
-
-def selects(selector: NamespaceSelector, labels: dict[str, str]) -> bool:
-    """True when the namespace has every label that the selector asks for."""
-    return all(labels.get(key) == value for key, value in selector.match_labels.items())
-
-
-async def _namespace_labels(cluster: Cluster, namespace: str) -> dict[str, str]:
-    found = await cluster.get(kinds.NAMESPACE, None, namespace)
-    return dict((found or {"metadata": {}})["metadata"].get("labels") or {})
-
-
 async def _service(cluster: Cluster, job: FineTuneJob) -> ModelService | None:
     if job.spec.rollout is None:
         return None
@@ -132,8 +104,11 @@ async def _revisions(cluster: Cluster, job: FineTuneJob) -> tuple[ModelRevision,
     return tuple(ModelRevision.model_validate(item) for item in found)
 
 
-async def _claims(cluster: Cluster, job: FineTuneJob, gates: dict[str, EvalGate]) -> frozenset[str]:
-    uris = tuple(suite.dataset.uri for gate in gates.values() for suite in gate.spec.suites)
+async def _claims(
+    cluster: Cluster, job: FineTuneJob, gates: dict[str, EvalGate], policies: Iterable[ClusterEvalPolicy]
+) -> frozenset[str]:
+    asking = (*gates.values(), *of_job(policies, job.metadata.labels))
+    uris = tuple(suite.dataset.uri for one in asking for suite in one.spec.suites)
     wanted = list(needed_claims(job.spec, uris))
     found = await asyncio.gather(*(cluster.get(kinds.PVC, job.metadata.namespace, name) for name in wanted))
     return frozenset(name for name, claim in zip(wanted, found, strict=True) if claim is not None)

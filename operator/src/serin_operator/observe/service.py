@@ -17,7 +17,8 @@ from serin_operator.api.kinds import (
     SERVICE,
 )
 from serin_operator.api.v1alpha1 import COMMAND, ModelRevision, ModelService
-from serin_operator.decide.service import comparisons, facts, slos
+from serin_operator.decide.policies import NO_POLICIES, Policies
+from serin_operator.decide.service import comparisons, facts, policy, slos
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import (
     Child,
@@ -33,6 +34,7 @@ from serin_operator.manifests import names
 from serin_operator.manifests.serving import FINGERPRINT
 from serin_operator.observe.fields import Json, by_type, owned_by, part, parts
 from serin_operator.observe.pods import PodsView, pods_view
+from serin_operator.observe.policies import policies_of
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.observe.traffic import gateway_view, route_view
 from serin_operator.settings import Settings
@@ -51,6 +53,7 @@ class Found:
     route: Json | None
     gateway: Json | None
     gateway_problem: str = ""
+    policies: Policies = NO_POLICIES
 
 
 async def observe_service(
@@ -76,17 +79,17 @@ async def _read(cluster: rest.Cluster, service: Json) -> Found:
         *(cluster.list(kind, namespace, serving) for kind in (DEPLOYMENT, SERVICE, CONFIG_MAP, POD)),
     )
     single = asyncio.gather(cluster.get(HTTP_ROUTE, namespace, name), _gateway(cluster, service))
-    (revisions, deployments, services, config_maps, pods), (route, (gateway, problem)) = await asyncio.gather(
-        lists, single
+    (revisions, deployments, services, config_maps, pods), (route, (gateway, problem)), policies = await asyncio.gather(
+        lists, single, policies_of(cluster, namespace)
     )
-    return Found(service, revisions, deployments, services, config_maps, pods, route, gateway, problem)
+    return Found(service, revisions, deployments, services, config_maps, pods, route, gateway, problem, policies)
 
 
 def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now: datetime) -> ServiceSnapshot:
     """What was read, as the decision wants it; nothing was asked of the metric sources yet."""
     service = ModelService.model_validate(found.service)
     name = service.metadata.name
-    return ServiceSnapshot(
+    snapshot = ServiceSnapshot(
         service=service,
         revisions=tuple(_of_service(name, [ModelRevision.model_validate(item) for item in found.revisions])),
         children=tuple(
@@ -103,6 +106,7 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
         gateway_problem=found.gateway_problem,
         asked_through=_writer_of_command(found.service),
     )
+    return policy.under(snapshot, found.policies)
 
 
 def _writer_of_command(service: Json) -> str:

@@ -93,7 +93,10 @@ from serin_operator.api.v1alpha1.placement import (
 from serin_operator.api.v1alpha1.policy import (
     ClusterEvalPolicy,
     ClusterEvalPolicySpec,
-    NamespaceSelector,
+    LabelExpression,
+    LabelOperator,
+    LabelSelector,
+    Limits,
     PolicyMode,
     PolicyRequirement,
 )
@@ -153,4 +156,4 @@ from serin_operator.api.v1alpha1.shared import (
     WarmupRatio,
 )
 from serin_operator.api.v1alpha1.training import EarlyStopping, Health, Reaction
-from serin_operator.api.v1alpha1.verdicts import GateStatus, RequirementVerdict, Verdict
+from serin_operator.api.v1alpha1.verdicts import GateStatus, PolicyRef, RequirementVerdict, Verdict

@@ -78,9 +78,10 @@ MeasuredMetric = Annotated[Metric, Field(json_schema_extra={"maxLength": 32})]  
 
 
 class Dataset(ApiModel):
-    """Rows with known answers: a JSON Lines file (.jsonl or .jsonl.gz)."""
+    """Rows with known answers: a JSON Lines file (.jsonl or .jsonl.gz). With `digest`, only this very file is taken."""
 
     uri: DatasetUri
+    digest: Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$", max_length=71)] | None = None
 
 
 Label = Annotated[str, Field(min_length=1, max_length=128)]

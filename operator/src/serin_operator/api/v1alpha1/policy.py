@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, Name, list_map, rules
+from serin_operator.api.base import ApiModel, Name, field_rules, list_map, rule, rules
 from serin_operator.api.v1alpha1.gate import (
     BOUND_OR_COMPARISON,
     COMPARISON_MARGIN,
@@ -16,6 +16,7 @@ from serin_operator.api.v1alpha1.gate import (
     Confidence,
     MeasuredMetric,
     MethodName,
+    Suite,
     metric_rules,
 )
 from serin_operator.api.v1alpha1.shared import Decimal, NonNegativeDecimal, ObjectMeta
@@ -26,20 +27,49 @@ class PolicyMode(StrEnum):
     AUDIT = "Audit"
 
 
-class NamespaceSelector(ApiModel):
-    """Namespaces by their labels; an empty selector is every namespace."""
+class LabelOperator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
 
-    match_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
-        default_factory=dict
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+
+
+class LabelExpression(ApiModel):
+    """What a label must, or must not, be."""
+
+    model_config = rules(
+        rule(
+            "has(self.values) == (self.operator == 'In' || self.operator == 'NotIn')",
+            "In and NotIn need values; Exists and DoesNotExist have none",
+        )
     )
+
+    key: LabelKey
+    operator: LabelOperator
+    values: Annotated[list[LabelValue], Field(min_length=1, max_length=16)] | None = None
+
+
+class LabelSelector(ApiModel):
+    """Objects by their labels, as everywhere in Kubernetes; an empty selector is every object."""
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
+    match_expressions: Annotated[
+        list[LabelExpression], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
 
 
 class PolicyRequirement(ApiModel):
-    """A requirement on a metric, on every suite that measures it; at least one suite must."""
+    """A requirement on a metric of the policy's own suite that it names. Without `suite` it holds on every suite of the
+    job's gates and of the policy that measures the metric; at least one must."""
 
     model_config = rules(BOUND_OR_COMPARISON, ONE_KIND, ORDERED, COMPARISON_MARGIN, *metric_rules("^%s$"))
 
     name: Name
+    suite: Name | None = None
     metric: MeasuredMetric
     min: Decimal | None = None
     max: Decimal | None = None
@@ -50,12 +80,68 @@ class PolicyRequirement(ApiModel):
     confidence_percent: Confidence = 95
 
 
+ModelPrefix = Annotated[
+    str,
+    Field(
+        max_length=512,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^(pvc|hf)://[A-Za-z0-9][A-Za-z0-9/._@+=-]*$')",
+                    "a base model is allowed by the beginning of its uri: hf://<organisation>,"
+                    " hf://<organisation>/<model> or pvc://<claim>/<folder>",
+                )
+            ]
+        ),
+    ),
+]
+
+
+class Limits(ApiModel):
+    """Floors and ceilings. What a job or a service asks for beyond them is brought within; where several policies set
+    one, the strictest holds. `allowedBaseModels` are beginnings of addresses, cut at a slash or an @."""
+
+    model_config = rules(
+        rule(
+            "has(self.minExamples) || has(self.maxCanaryStepPercent) || has(self.minStepSeconds)"
+            " || has(self.minBakeSeconds) || has(self.allowedBaseModels)",
+            "limits needs at least one limit",
+        )
+    )
+
+    min_examples: Annotated[int, Field(ge=20, le=100_000)] | None = None
+    max_canary_step_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    min_step_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
+    min_bake_seconds: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
+    allowed_base_models: (
+        Annotated[
+            list[ModelPrefix], Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
+        ]
+        | None
+    ) = None
+
+
 class ClusterEvalPolicySpec(ApiModel):
-    """What every model of the selected namespaces must show, beside its own gates. It only adds."""
+    """What every model of the selected namespaces and jobs must show, beside its own gates. It only adds."""
+
+    model_config = rules(
+        rule(
+            "(has(self.requirements) && size(self.requirements) > 0) || has(self.limits)",
+            "a policy needs requirements or limits: it would ask for nothing",
+        ),
+        rule(
+            "!has(self.requirements) || self.requirements.all(r, !has(r.suite) || has(self.suites) && self.suites.exists(s, s.name == r.suite"
+            " && s.metrics.exists(m, m == r.metric)))",
+            "every requirement with a suite must name one of this policy's suites that lists the metric",
+        ),
+    )
 
     mode: PolicyMode = PolicyMode.ENFORCE
-    namespace_selector: NamespaceSelector = NamespaceSelector()
-    requirements: Annotated[list[PolicyRequirement], list_map("name", 32), Field(min_length=1)]
+    namespace_selector: LabelSelector = LabelSelector()
+    job_selector: LabelSelector = LabelSelector()
+    suites: Annotated[list[Suite], list_map("name", 16)] = []
+    requirements: Annotated[list[PolicyRequirement], list_map("name", 32)] = []
+    limits: Limits | None = None
 
 
 class ClusterEvalPolicy(ApiModel):

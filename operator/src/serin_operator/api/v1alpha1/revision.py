@@ -1,10 +1,13 @@
 """ModelRevision: one candidate, its lineage and its fate. Written by the operator only."""
 
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from serin_operator.api.base import ApiModel, MadeUri, ModelUri, Name, Word, rule, rules
 from serin_operator.api.v1alpha1.shared import LocalRef, ObjectMeta, Text
-from serin_operator.api.v1alpha1.verdicts import Verdict
+from serin_operator.api.v1alpha1.verdicts import PolicyRef, Verdict
 
 
 class JobRef(ApiModel):
@@ -44,11 +47,12 @@ class ModelRevisionSpec(ApiModel):
 
 
 class GateRecord(ApiModel):
-    """How the gates judged this revision."""
+    """How the gates and policies judged this revision. It gets no traffic while other policies hold than these."""
 
     verdict: Verdict
     message: Text
     judged_at: datetime
+    policies: Annotated[list[PolicyRef], Field(max_length=256)] = []
 
 
 class Rejection(ApiModel):

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serin_operator.api.base import ApiModel
+from serin_operator.api.v1alpha1.policy import Limits, PolicyMode
 from serin_operator.api.v1alpha1.shared import Text
 
 
@@ -34,11 +35,23 @@ class RequirementVerdict(ApiModel):
     needed_examples: int | None = None
 
 
+class PolicyRef(ApiModel):
+    """A ClusterEvalPolicy of the namespace as it was when a model was judged, and whether it selects the job."""
+
+    name: str
+    uid: str
+    generation: int
+    mode: PolicyMode
+    selected: bool
+
+
 class GateStatus(ApiModel):
-    """The verdict over all gates and policies, and what was judged."""
+    """The verdict over all gates and policies, what was judged, and which policies, of which version, had a say."""
 
     verdict: Verdict
     key: str
     message: Text
     warning: bool | None = None
     requirements: Annotated[list[RequirementVerdict], Field(max_length=256)] = []
+    policies: Annotated[list[PolicyRef], Field(max_length=256)] = []
+    limits: Limits | None = None

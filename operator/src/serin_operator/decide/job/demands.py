@@ -3,7 +3,7 @@ evaluator must measure for them. Not here: judging (`gates.py`).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serin_operator.api.contract import WantedComparison
 from serin_operator.api.v1alpha1 import (
@@ -17,7 +17,9 @@ from serin_operator.api.v1alpha1 import (
     PolicyRequirement,
     Requirement,
     Slice,
+    Suite,
 )
+from serin_operator.decide.policies import asker, strictest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Demand:
     pass_percent: int = 100  # of the weight of the gate that it belongs to
     warn_percent: int | None = None
     slice: Slice | None = None  # None: the whole suite
+    least: int = 0  # examples that a policy asks for before anything is judged
+    least_source: str = ""
 
     @property
     def counts(self) -> bool:
@@ -55,9 +59,34 @@ class Demand:
         return ComparisonMethod.MCNEMAR if self.metric in RIGHT_OR_WRONG else ComparisonMethod.PAIRED_BOOTSTRAP
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A suite as the evaluator is asked for it, and who gave it. A policy's has the policy's name before its own, with
+    a dot, which no gate's suite can have."""
+
+    name: str
+    suite: Suite
+    source: str
+
+
+def asked_suites(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) -> tuple[Asked, ...]:
+    """All that is measured: the suites of the job's gates and those that policies add."""
+    own = [Asked(s.name, s, f"gate {gate.metadata.name}") for gate in gates for s in gate.spec.suites]
+    added = [
+        Asked(policy_suite(policy, s.name), s, f"policy {policy.metadata.name}")
+        for policy in policies
+        for s in policy.spec.suites
+    ]
+    return (*own, *added)
+
+
+def policy_suite(policy: ClusterEvalPolicy, suite: str) -> str:
+    return f"{policy.metadata.name}.{suite}"
+
+
 def demands(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) -> tuple[Demand, ...]:
     """What must be shown: the job's own gates and every policy that selects it. A policy only adds."""
-    gates = tuple(gates)
+    gates, policies = tuple(gates), tuple(policies)
     own = [
         Demand(
             r.name,
@@ -73,7 +102,12 @@ def demands(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) ->
         for gate in gates
         for r in gate.spec.requirements
     ]
-    return (*own, *(demand for policy in policies for demand in _of_policy(policy, gates)))
+    found = (*own, *(demand for policy in policies for demand in _of_policy(policy, gates)))
+    limits = strictest(policies)
+    if limits is None or limits.min_examples is None:
+        return found
+    source = f"policy {asker(policies, limits.min_examples)}"
+    return tuple(replace(demand, least=limits.min_examples, least_source=source) for demand in found)
 
 
 def _split(metric: str) -> tuple[str, Metric]:
@@ -86,7 +120,10 @@ def _of_policy(policy: ClusterEvalPolicy, gates: tuple[EvalGate, ...]) -> Iterab
     source = f"policy {policy.metadata.name}"
     enforced = policy.spec.mode is PolicyMode.ENFORCE
     for asked in policy.spec.requirements:
-        suites = [s.name for gate in gates for s in gate.spec.suites if asked.metric in s.metrics] or [""]
+        if asked.suite is not None:
+            suites = [policy_suite(policy, asked.suite)]
+        else:
+            suites = [s.name for s in asked_suites(gates, (policy,)) if asked.metric in s.suite.metrics] or [""]
         for suite in dict.fromkeys(suites):
             yield Demand(asked.name, source, suite, asked.metric, asked, enforced)
 

@@ -161,7 +161,8 @@ def _summary(verdict: Verdict, found: list[Found], totals: list[Total], measured
         return "; ".join([*sentences, *(one.record.message for one in counted)]) or "no requirement was asked"
     telling = [f"{one.record.message} ({one.record.source})" for one in counted if one.record.verdict is verdict]
     told = "; ".join([*telling, *sentences])
-    return f"{told}; {_ADVICE[verdict]}; the report lies at {measured.report_uri}"
+    report = f"; the report lies at {measured.report_uri}" if measured.report_uri else ""
+    return f"{told}; {_ADVICE[verdict]}{report}"
 
 
 _ADVICE = {
@@ -195,6 +196,10 @@ def _decided(
 ) -> tuple[Verdict, float | None, str, int | None]:
     if trial.found is None:
         return Verdict.ERROR, None, trial.said, None
+    least = trial.demand.least
+    if trial.found.n < least:
+        few = f"{trial.said}: {trial.demand.least_source} asks for at least {least:,}, so {trial.asked} is not judged"
+        return Verdict.INCONCLUSIVE, None, few, least
     if not trial.claims:
         return Verdict.PASSED, None, f"{trial.said} {_relation(trial, Verdict.PASSED)}", None
     if trial.found.n < FEWEST_EXAMPLES:
@@ -238,7 +243,7 @@ def _settling(needed: int | None) -> str:
 
 def _trial(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> Trial:
     if not d.suite:
-        return Trial(d, f"{d.name} needs {d.metric.value}, which no suite of the job's gates measures")
+        return Trial(d, f"{d.name} needs {d.metric.value}, which no suite of the job's gates or of the policy measures")
     if d.asked.compared_to is not None:
         return _comparison(d, measured, first_deployment)
     return _bounds(d, measured)

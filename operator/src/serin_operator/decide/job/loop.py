@@ -21,10 +21,11 @@ from serin_operator.api.v1alpha1 import (
     StageName,
     StageOutcome,
     StageStatus,
+    Verdict,
 )
 from serin_operator.decide.decision import Create, Decision, StatusWrite
 from serin_operator.decide.job import record
-from serin_operator.decide.job.demands import Demand, demands, wanted_comparisons, wanted_scores
+from serin_operator.decide.job.demands import Demand, asked_suites, demands, wanted_comparisons, wanted_scores
 from serin_operator.decide.job.gates import Judgement, judge
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.plans import (
@@ -41,6 +42,7 @@ from serin_operator.decide.job.stages import Plan, Step, step
 from serin_operator.decide.job.status import SOON, job_decision, poll_missing
 from serin_operator.decide.job.suspension import at_rest, sentence
 from serin_operator.decide.keys import data_key, key_of, model_key, train_key
+from serin_operator.decide.policies import refs, strictest
 from serin_operator.manifests import names
 
 
@@ -63,7 +65,7 @@ def _walk(s: JobSnapshot, o: Outlook) -> None:
         return
     o.model_digest = candidate.digest
     _register(s, o, candidate, prepared)
-    if o.final_revision is not None or (not s.job.spec.gates and not s.policies):
+    if o.final_revision is not None or (not s.job.spec.gates and not s.asking):
         return
     _evaluate_and_judge(s, o, candidate, prepared)
 
@@ -89,7 +91,7 @@ def _hold(s: JobSnapshot, o: Outlook, plan: Plan, found: Step) -> None:
 
 
 def _prepare(s: JobSnapshot, o: Outlook) -> PrepareOutput | None:
-    kept = _prepared_before_a_gate_went(s)
+    kept = _prepared_before(s)
     if kept is not None:
         o.add(Step(kept))
         return PrepareOutput.model_validate(kept.output)
@@ -97,9 +99,11 @@ def _prepare(s: JobSnapshot, o: Outlook) -> PrepareOutput | None:
     return PrepareOutput.model_validate(done.entry.output) if done is not None else None
 
 
-def _prepared_before_a_gate_went(s: JobSnapshot) -> StageStatus | None:
-    """Prepared data stay what they are while a gate is away, though its data set cannot be known then."""
-    if _gates(s) is not None:
+def _prepared_before(s: JobSnapshot) -> StageStatus | None:
+    """Prepared data stay what they are while a gate is away, though its data set cannot be known then; and when the
+    model's fate is decided nobody asks any more what it was measured with."""
+    known = record.named(s.revisions, s.job.status.revision or "")
+    if _gates(s) is not None and (known is None or not _fate_is_decided(known)):
         return None
     return next(
         (
@@ -168,7 +172,7 @@ def _evaluate_and_judge(s: JobSnapshot, o: Outlook, candidate: Candidate, prepar
     if gates is None:
         return
     incumbent = _incumbent(s, candidate)
-    asked = demands(gates, s.policies)
+    asked = demands(gates, s.asking)
     comparisons = wanted_comparisons(asked, first_deployment=incumbent is None)
     roles = [RoleModel(role="Candidate", uri=candidate.uri, digest=candidate.digest)]
     opponents = {comparison.against for comparison in comparisons}
@@ -177,11 +181,19 @@ def _evaluate_and_judge(s: JobSnapshot, o: Outlook, candidate: Candidate, prepar
     if "Incumbent" in opponents and incumbent is not None:
         artifact = incumbent.spec.artifact
         roles.append(RoleModel(role="Incumbent", uri=artifact.uri, digest=artifact.digest))
-    done = _take(s, o, evaluate_plan(s, gates, tuple(roles), comparisons, wanted_scores(asked)))
-    if done is None:
+    measured, evaluation = EvaluateOutput(report_uri=""), ""
+    suites = asked_suites(gates, s.asking)
+    if suites:
+        done = _take(s, o, evaluate_plan(s, suites, tuple(roles), comparisons, wanted_scores(asked)))
+        if done is None:
+            return
+        measured, evaluation = EvaluateOutput.model_validate(done.entry.output), done.entry.key
+    elif not asked:
         return
-    measured = EvaluateOutput.model_validate(done.entry.output)
-    _record_verdict(s, o, judge(asked, measured, first_deployment=incumbent is None), asked, done.entry.key)
+    judgement = judge(asked, measured, first_deployment=incumbent is None)
+    if o.missing is not None and o.missing.stops:
+        judgement = Judgement(Verdict.ERROR, o.missing.message, judgement.requirements)
+    _record_verdict(s, o, judgement, asked, evaluation)
 
 
 def _gates(s: JobSnapshot) -> tuple[EvalGate, ...] | None:
@@ -203,19 +215,28 @@ def _record_verdict(
     s: JobSnapshot, o: Outlook, judgement: Judgement, asked: tuple[Demand, ...], evaluation: str
 ) -> None:
     key = key_of("gate", evaluation, [_asked(d) for d in asked])
+    policies = refs(s.policies, s.job.metadata.labels)
     o.gate = GateStatus(
         verdict=judgement.verdict,
         key=key,
         message=judgement.message[:2000],
         warning=judgement.warning or None,
         requirements=list(judgement.requirements),
+        policies=policies,
+        limits=strictest(s.asking),
     )
     if o.revision is None or o.known_revision is None:
         return
     before = o.known_revision.status.gate
-    if before is not None and (before.verdict, before.message) == (o.gate.verdict, o.gate.message):
+    if before is not None and (before.verdict, before.message, before.policies) == (
+        o.gate.verdict,
+        o.gate.message,
+        policies,
+    ):
         return
-    gate = GateRecord(verdict=judgement.verdict, message=o.gate.message, judged_at=s.now)
+    same = before is not None and (before.verdict, before.message) == (o.gate.verdict, o.gate.message)
+    judged_at = before.judged_at if before is not None and same else s.now  # the order of candidates goes by it
+    gate = GateRecord(verdict=judgement.verdict, message=o.gate.message, judged_at=judged_at, policies=policies)
     o.records.append(
         StatusWrite(
             api_version=API_VERSION,
@@ -231,4 +252,4 @@ def _record_verdict(
 
 def _asked(d: Demand) -> list[object]:
     """All that a verdict on this demand depends on, besides the measurement."""
-    return [d.source, d.suite, d.asked.manifest(), d.enforced, d.pass_percent, d.warn_percent]
+    return [d.source, d.suite, d.asked.manifest(), d.enforced, d.pass_percent, d.warn_percent, d.least]

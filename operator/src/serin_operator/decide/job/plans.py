@@ -23,7 +23,6 @@ from serin_operator.api.contract import (
 )
 from serin_operator.api.v1alpha1 import (
     Data,
-    EvalGate,
     FineTuneJobSpec,
     Lora,
     LossOn,
@@ -31,10 +30,12 @@ from serin_operator.api.v1alpha1 import (
     MethodType,
     Mixing,
     Packing,
+    PolicyMode,
     RowEnding,
     StageName,
     StageStatus,
 )
+from serin_operator.decide.job.demands import Asked, asked_suites
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan
 from serin_operator.decide.keys import key_of, model_key, prepare_key, train_key
@@ -74,13 +75,12 @@ def prepare_plan(s: JobSnapshot) -> Plan:
 
 
 def evaluation_sets(s: JobSnapshot) -> tuple[EvaluationSet, ...]:
-    """The data sets of the job's gates, each once: what is measured with them must not have been learned."""
+    """The data sets of the job's gates and policies, each once: what is measured with them must not have been learned."""
     found: dict[str, EvaluationSet] = {}
-    for ref in s.job.spec.gates:
-        gate = (s.gates or {}).get(ref.name)
-        for suite in gate.spec.suites if gate is not None else ():
-            name = f"{ref.name}/{suite.name}"
-            found.setdefault(suite.dataset.uri, EvaluationSet(name=name, uri=suite.dataset.uri))
+    gates = [gate for ref in s.job.spec.gates if (gate := (s.gates or {}).get(ref.name)) is not None]
+    for one in asked_suites(gates, s.asking):
+        uri = one.suite.dataset.uri
+        found.setdefault(uri, EvaluationSet(name=f"{one.source.split()[-1]}/{one.suite.name}", uri=uri))
     return tuple(found.values())
 
 
@@ -187,24 +187,23 @@ def consolidate_plan(
 
 def evaluate_plan(
     s: JobSnapshot,
-    gates: tuple[EvalGate, ...],
+    asked: tuple[Asked, ...],
     roles: tuple[RoleModel, ...],
     comparisons: tuple[WantedComparison, ...],
     wanted: tuple[str, ...],
 ) -> Plan:
     suites = tuple(
         EvaluateSuite(
-            name=suite.name,
-            dataset=suite.dataset,
-            metrics=tuple(metric.value for metric in suite.metrics),
-            max_examples=suite.max_examples,
-            max_new_tokens=suite.max_new_tokens,
-            stop=tuple(suite.stop),
-            choices=suite.choices,
-            slices=tuple(suite.slices) if suite.slices else None,
+            name=one.name,
+            dataset=one.suite.dataset,
+            metrics=tuple(metric.value for metric in one.suite.metrics),
+            max_examples=one.suite.max_examples,
+            max_new_tokens=one.suite.max_new_tokens,
+            stop=tuple(one.suite.stop),
+            choices=one.suite.choices,
+            slices=tuple(one.suite.slices) if one.suite.slices else None,
         )
-        for gate in gates
-        for suite in gate.spec.suites
+        for one in asked
     )
     key = key_of(
         "evaluate-with-curves",  # results of before cannot be judged
@@ -215,7 +214,7 @@ def evaluate_plan(
     )
     config = EvaluateConfig(
         **_common(s, StageName.EVALUATE, key),
-        cache=joined(s.job.spec.artifacts.uri, s.job.metadata.namespace, "scores"),
+        cache=_cache(s),
         models=roles,
         suites=suites,
         comparisons=comparisons,
@@ -223,6 +222,13 @@ def evaluate_plan(
     )
     reads = (*(role.uri for role in roles), *(suite.dataset.uri for suite in suites))
     return _plan(s, StageName.EVALUATE, key, config.dump(), reads, s.configured.evaluator_image)
+
+
+def _cache(s: JobSnapshot) -> str | None:
+    """Scores of before, on a volume that the namespace's people can write: what a policy enforces is measured anew."""
+    if any(policy.spec.mode is PolicyMode.ENFORCE for policy in s.asking):
+        return None
+    return joined(s.job.spec.artifacts.uri, s.job.metadata.namespace, "scores")
 
 
 def _plan(

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from serin_operator.api.v1alpha1 import FineTuneJobSpec
-from serin_operator.decide.job.demands import contradiction, demands, suite_given_twice
+from serin_operator.decide.job.demands import asked_suites, contradiction, demands, suite_given_twice
 from serin_operator.decide.job.snapshot import JobSnapshot
+from serin_operator.decide.policies import forbidding
 from serin_operator.manifests.volumes import claim_of
 
 
@@ -14,6 +15,7 @@ class Missing:
 
     reason: str
     message: str
+    stops: bool = False  # also a model that was measured already may not go on
 
 
 def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dict[str, str]:
@@ -22,7 +24,7 @@ def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dic
     parts = (("train", spec.data.train), ("validation", spec.data.validation), ("test", spec.data.test))
     named += [(f"spec.data.{part}[{source.name}].uri", source.uri) for part, files in parts for source in files]
     named += [("spec.artifacts.uri", spec.artifacts.uri)]
-    named += [("a gate's suite", uri) for uri in gate_uris]
+    named += [("a gate's or policy's suite", uri) for uri in gate_uris]
     found: dict[str, str] = {}
     for field, uri in named:
         claim = claim_of(uri)
@@ -33,13 +35,19 @@ def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dic
 
 def missing(s: JobSnapshot) -> Missing | None:
     """The first reference that does not resolve; None when all do."""
-    return _missing_claim(s) or _missing_gate(s) or _clashing_gates(s) or _missing_service(s) or _unreadable_policy(s)
+    return (
+        _unreadable_policy(s)
+        or _forbidden_base_model(s)
+        or _missing_claim(s)
+        or _missing_gate(s)
+        or _clashing_gates(s)
+        or _missing_service(s)
+    )
 
 
 def suite_uris(s: JobSnapshot) -> tuple[str, ...]:
-    """Addresses of the data sets of all gates that exist."""
-    gates = s.gates or {}
-    return tuple(suite.dataset.uri for gate in gates.values() for suite in gate.spec.suites)
+    """Addresses of the data sets of all gates that exist, and of the policies."""
+    return tuple(one.suite.dataset.uri for one in asked_suites((s.gates or {}).values(), s.asking))
 
 
 def _missing_claim(s: JobSnapshot) -> Missing | None:
@@ -76,7 +84,7 @@ def _clashing_gates(s: JobSnapshot) -> Missing | None:
             f"the EvalGates {one!r} and {other!r} both have a suite {suite!r}, so their scores could not be told apart;"
             " rename one of them, and the job goes on by itself",
         )
-    clash = contradiction(demands(gates, s.policies))
+    clash = contradiction(demands(gates, s.asking))
     if clash is not None:
         floor, ceiling = clash
         return Missing(
@@ -102,8 +110,24 @@ def _missing_service(s: JobSnapshot) -> Missing | None:
 def _unreadable_policy(s: JobSnapshot) -> Missing | None:
     if not s.unreadable_policies:
         return None
+    policy = s.unreadable_policies[0]
     return Missing(
         "PolicyUnreadable",
-        f"the ClusterEvalPolicy {s.unreadable_policies[0]!r} cannot be read by this version of Serin, so no model is"
-        " let through; ask the platform team to correct it or to upgrade the operator",
+        f"the ClusterEvalPolicy {policy.name!r} {policy.why}, so no model is let through; ask the platform team to correct"
+        " it, to finish its deletion or to upgrade the operator",
+        stops=True,
+    )
+
+
+def _forbidden_base_model(s: JobSnapshot) -> Missing | None:
+    uri = s.job.spec.base_model.uri
+    found = forbidding(s.asking, uri)
+    if found is None:
+        return None
+    policy, allowed = found
+    return Missing(
+        "BaseModelNotAllowed",
+        f"spec.baseModel.uri is {uri}, and the ClusterEvalPolicy {policy!r} allows only what begins with"
+        f" {', '.join(allowed)}; name another model, or ask the platform team",
+        stops=True,
     )

@@ -15,6 +15,7 @@ from serin_operator.api.v1alpha1 import (
     Progress,
     StageName,
 )
+from serin_operator.decide.policies import Unreadable, of_job
 from serin_operator.decide.refusals import Refusal
 
 
@@ -73,9 +74,14 @@ class JobSnapshot:
     claims: frozenset[str] = frozenset()  # PersistentVolumeClaims of the namespace that the job names and that exist
     gates: Mapping[str, EvalGate] | None = None  # those that exist
     policies: tuple[ClusterEvalPolicy, ...] = ()  # those that select this namespace
-    unreadable_policies: tuple[str, ...] = ()  # a policy that cannot be understood parks the job
+    unreadable_policies: tuple[Unreadable, ...] = ()  # a policy that cannot be understood parks the job
     service: ModelService | None = None
     revisions: tuple[ModelRevision, ...] = ()  # of this service
     runs: tuple[StageRun, ...] = ()
     refused: Refusal | None = None  # a write of the last look that the apiserver refused
     progress: Progress | None = None  # as rank 0 reports it; None when it could not be asked
+
+    @property
+    def asking(self) -> tuple[ClusterEvalPolicy, ...]:
+        """The policies that select this very job."""
+        return of_job(self.policies, self.job.metadata.labels)

@@ -244,6 +244,24 @@ def _interval(s: ServiceSnapshot) -> timedelta:
     return timedelta(seconds=s.service.spec.canary.interval_seconds)
 
 
+# --- policies -----------------------------------------------------------------------------------------------------
+
+
+def hold_for_policy(s: ServiceSnapshot) -> Plan:
+    """It keeps what it has: its job is judging it anew, and what comes of that is a new look."""
+    before = facts.before_traffic(s)
+    weights = facts.all_to_stable(s) if before else None
+    return _stay(s, words.objected(s), READINESS, hold="PolicyChanged", weights=weights)
+
+
+def step_back(s: ServiceSnapshot) -> Plan:
+    """Back to the step that its share belongs to; from there it goes on in strides that policies allow."""
+    number = facts.step_within_reach(s)
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
+    weights = facts.all_to_stable(s) if number == 0 else None
+    return _on(s, words.steps_back(s, number), candidate, SOON, weights)
+
+
 # --- blind --------------------------------------------------------------------------------------------------------
 
 
@@ -360,12 +378,15 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.candidate_without_stable, hold_without_stable),
     (facts.to_withdraw, withdraw),
     (facts.held_before_traffic, hold_unjudgeable),
+    (facts.objected_before_traffic, hold_for_policy),
     (facts.hurries, go_to_the_end),
     (facts.paused_before_traffic, hold_paused),
     (facts.begins_alone, begin_step),
+    (facts.leaps, step_back),
     (facts.step_not_routed, route_step),
     (facts.step_not_programmed, await_gateway),
     (facts.before_traffic, begin_step),
+    (facts.objected, hold_for_policy),
     (facts.hurried_to_the_end, promote),
     (facts.skips_the_last, promote),
     (facts.skips, begin_step),

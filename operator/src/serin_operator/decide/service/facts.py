@@ -18,7 +18,7 @@ from serin_operator.api.v1alpha1 import (
     SloStatus,
     Verdict,
 )
-from serin_operator.decide.service import revisions, slos, watch
+from serin_operator.decide.service import policy, revisions, slos, watch
 from serin_operator.decide.service.snapshot import Compared, ReadingKind, RouteView, ServiceSnapshot, ServingView
 from serin_operator.decide.service.watch import OnTrial
 from serin_operator.manifests import names
@@ -230,16 +230,16 @@ def fit(s: ServiceSnapshot) -> bool:
 
 def hurries(s: ServiceSnapshot) -> bool:
     """To the last step, past all others."""
-    return to_be_promoted(s) and not at_the_last_step(s) and fit(s)
+    return to_be_promoted(s) and not at_the_last_step(s) and fit(s) and not paced(s)
 
 
 def hurried_to_the_end(s: ServiceSnapshot) -> bool:
     """For a rule that stands below those about the route: all traffic goes to it already."""
-    return to_be_promoted(s) and at_the_last_step(s) and fit(s)
+    return to_be_promoted(s) and at_the_last_step(s) and fit(s) and not paced(s)
 
 
 def skips(s: ServiceSnapshot) -> bool:
-    return not baking(s) and the_candidate(s).step == the_candidate(s).skipped_step and fit(s)
+    return not baking(s) and the_candidate(s).step == the_candidate(s).skipped_step and fit(s) and not paced(s)
 
 
 def skips_the_last(s: ServiceSnapshot) -> bool:
@@ -324,6 +324,43 @@ def bake_unwanted(s: ServiceSnapshot) -> bool:
 def baked(s: ServiceSnapshot) -> bool:
     """Watched for long enough, and good on this very look."""
     return baking(s) and not paused(s) and held(s) >= trial(s).hold and all_passed(s) and not slos_unusable(s)
+
+
+# --- policies -----------------------------------------------------------------------------------------------------
+
+
+def objection(s: ServiceSnapshot) -> str:
+    """Why the candidate on its way in may go no further now; empty when it may."""
+    revision = s.by_name.get(s.candidate.revision) if s.candidate is not None and s.bake is None else None
+    return policy.objection(s, revision) if revision is not None else ""
+
+
+def objected(s: ServiceSnapshot) -> bool:
+    return objection(s) != ""
+
+
+def objected_before_traffic(s: ServiceSnapshot) -> bool:
+    return before_traffic(s) and objected(s)
+
+
+def paced(s: ServiceSnapshot) -> bool:
+    """The platform team says how fast a canary may go: people of the namespace do not hurry it."""
+    return s.limits is not None and bool(s.limits.max_canary_step_percent or s.limits.min_step_seconds)
+
+
+def leaps(s: ServiceSnapshot) -> bool:
+    """The running step is further above what the route gives than policies let one step go: its steps were edited, or
+    it had lost its traffic."""
+    most = s.limits.max_canary_step_percent if s.limits is not None else None
+    if most is None or s.bake is not None or before_traffic(s) or stable_lost(s):
+        return False
+    return trial(s).weight_percent - s.weight(the_candidate(s).revision) > most
+
+
+def step_within_reach(s: ServiceSnapshot) -> int:
+    """The last step that gives no more than the route does."""
+    given = s.weight(the_candidate(s).revision)
+    return sum(step.weight_percent <= given for step in s.service.spec.canary.steps)
 
 
 # --- the step -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from serin_operator.api.v1alpha1 import ModelRevision, Rejection, RolloutRecord, Verdict
+from serin_operator.decide.service import policy
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -31,7 +32,10 @@ def rejection_of(s: ServiceSnapshot, name: str) -> Rejection:
 
 
 def eligible(s: ServiceSnapshot, revision: ModelRevision) -> bool:
-    return passed(revision) and not rejected(s, revision) and revision.metadata.deletion_timestamp is None
+    """One on its way in stays there while policies change, and goes no further until it is judged anew."""
+    able = passed(revision) and not rejected(s, revision) and revision.metadata.deletion_timestamp is None
+    on_its_way = s.candidate is not None and s.candidate.revision == revision.metadata.name and s.stable is not None
+    return able and (on_its_way or not policy.objection(s, revision))
 
 
 def age(revision: ModelRevision) -> tuple[datetime, datetime, str]:

@@ -11,11 +11,13 @@ from serin_operator.api.v1alpha1 import (
     CandidateStatus,
     CommandStatus,
     ComparisonStatus,
+    Limits,
     ModelRevision,
     ModelService,
     SloStatus,
     StableStatus,
 )
+from serin_operator.decide.policies import NO_POLICIES, Policies
 from serin_operator.decide.refusals import Refusal
 from serin_operator.manifests import names
 
@@ -158,6 +160,8 @@ class ServiceSnapshot:
     asked_through: str = ""  # the field manager that wrote the command's annotation
     heard: CommandStatus | None = None  # a command that came with this look (decide/service/commands.py)
     refused: Refusal | None = None  # a write of the last look that the apiserver refused
+    policies: Policies = NO_POLICIES  # ClusterEvalPolicies that select the namespace
+    limits: Limits | None = None  # theirs; the service's canary is within them already
     by_name: Mapping[str, ModelRevision] = field(init=False)
 
     def __post_init__(self) -> None:

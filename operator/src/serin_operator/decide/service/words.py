@@ -1,7 +1,7 @@
 """The sentences of the service loop: what happens, with numbers, and what a person can do. Nothing is decided here."""
 
 from serin_operator.api.v1alpha1 import CommandStatus, ModelRevision, RollbackStatus
-from serin_operator.decide.service import commands, facts, revisions
+from serin_operator.decide.service import commands, facts, policy, revisions
 from serin_operator.decide.service.slos import Unusable
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
@@ -15,7 +15,20 @@ def no_model(s: ServiceSnapshot) -> str:
             f"waits for a model: no ModelRevision names {name} yet; apply a FineTuneJob with"
             f" rollout.modelServiceRef.name: {name}"
         )
-    return f"waits for a model: {count} {_plural(count, 'ModelRevision')} for {name}, none of which may serve yet"
+    told = f"waits for a model: {count} {_plural(count, 'ModelRevision')} for {name}, none of which may serve yet"
+    held = [(r.metadata.name, why) for r in s.revisions if revisions.passed(r) and (why := policy.objection(s, r))]
+    return f"{told}: {held[0][0]} passed, but {held[0][1]}" if held else told
+
+
+def objected(s: ServiceSnapshot) -> str:
+    return f"the candidate {facts.the_candidate(s).revision} goes no further for now: {facts.objection(s)}"
+
+
+def steps_back(s: ServiceSnapshot, number: int) -> str:
+    most = s.limits.max_canary_step_percent if s.limits is not None else None
+    name = facts.the_candidate(s).revision
+    where = f"goes on from step {number}" if number else "begins its steps anew"
+    return f"the candidate {name} {where}: a ClusterEvalPolicy lets a step add at most {most} percent of the traffic"
 
 
 def first_deploying(s: ServiceSnapshot, name: str) -> str:

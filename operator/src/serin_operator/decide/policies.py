@@ -1,0 +1,157 @@
+"""ClusterEvalPolicies as both loops use them: which of them hold for whom, and the strictest of their limits. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from serin_operator.api.v1alpha1 import (
+    CanaryStep,
+    ClusterEvalPolicy,
+    LabelExpression,
+    LabelOperator,
+    LabelSelector,
+    Limits,
+    ModelService,
+    PolicyMode,
+    PolicyRef,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A policy that may concern this namespace and cannot be gone by: nothing is let through while it is there."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Those that select a namespace, and those of which nobody can say."""
+
+    found: tuple[ClusterEvalPolicy, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+NO_POLICIES = Policies()
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors"""
+    named = all(labels.get(key) == value for key, value in selector.match_labels.items())
+    return named and all(_holds(expression, labels) for expression in selector.match_expressions)
+
+
+def _holds(expression: LabelExpression, labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(expression.key), expression.values or []
+    match expression.operator:
+        case LabelOperator.IN:
+            return value in values
+        case LabelOperator.NOT_IN:
+            return value not in values
+        case LabelOperator.EXISTS:
+            return value is not None
+        case LabelOperator.DOES_NOT_EXIST:
+            return value is None
+
+
+def of_job(policies: Iterable[ClusterEvalPolicy], labels: Mapping[str, str]) -> tuple[ClusterEvalPolicy, ...]:
+    """Of the namespace's policies, those that select a job with these labels."""
+    return tuple(policy for policy in policies if matches(policy.spec.job_selector, labels))
+
+
+def refs(policies: Iterable[ClusterEvalPolicy], labels: Mapping[str, str]) -> list[PolicyRef]:
+    """The namespace's policies as they are now, to be written down beside a verdict."""
+    return [
+        PolicyRef(
+            name=policy.metadata.name,
+            uid=policy.metadata.uid,
+            generation=policy.metadata.generation,
+            mode=policy.spec.mode,
+            selected=matches(policy.spec.job_selector, labels),
+        )
+        for policy in sorted(policies, key=lambda one: one.metadata.name)
+    ]
+
+
+def changed_since(recorded: Iterable[PolicyRef], policies: Iterable[ClusterEvalPolicy]) -> list[str]:
+    """Names of enforced policies that came, went or changed since a verdict was written down."""
+    then = {(ref.name, ref.uid, ref.generation) for ref in recorded if ref.mode is PolicyMode.ENFORCE}
+    now = {
+        (policy.metadata.name, policy.metadata.uid, policy.metadata.generation)
+        for policy in policies
+        if policy.spec.mode is PolicyMode.ENFORCE
+    }
+    return sorted({name for name, _, _ in then ^ now})
+
+
+# --- limits -------------------------------------------------------------------------------------------------------
+
+
+def _enforced(policies: Iterable[ClusterEvalPolicy]) -> list[tuple[str, Limits]]:
+    return [
+        (policy.metadata.name, policy.spec.limits)
+        for policy in policies
+        if policy.spec.mode is PolicyMode.ENFORCE and policy.spec.limits is not None
+    ]
+
+
+def strictest(policies: Iterable[ClusterEvalPolicy]) -> Limits | None:
+    """The highest of the floors, the lowest of the ceilings; base models must be allowed by each, so they stay apart."""
+    limits = [limit for _, limit in _enforced(policies)]
+    if not limits:
+        return None
+    return Limits(
+        min_examples=max((v for one in limits if (v := one.min_examples) is not None), default=None),
+        max_canary_step_percent=min(
+            (v for one in limits if (v := one.max_canary_step_percent) is not None), default=None
+        ),
+        min_step_seconds=max((v for one in limits if (v := one.min_step_seconds) is not None), default=None),
+        min_bake_seconds=max((v for one in limits if (v := one.min_bake_seconds) is not None), default=None),
+    )
+
+
+def asker(policies: Iterable[ClusterEvalPolicy], examples: int) -> str:
+    """The policy whose floor of examples this is."""
+    return next(name for name, limit in _enforced(policies) if limit.min_examples == examples)
+
+
+def forbidding(policies: Iterable[ClusterEvalPolicy], base_model: str) -> tuple[str, Sequence[str]] | None:
+    """The first policy that does not allow this base model, with what it allows."""
+    for name, limit in _enforced(policies):
+        allowed = limit.allowed_base_models
+        if allowed is not None and not any(_begins(base_model, prefix) for prefix in allowed):
+            return name, allowed
+    return None
+
+
+def _begins(uri: str, prefix: str) -> bool:
+    """Whole words only: hf://team allows hf://team/model and not hf://team-of-others/model."""
+    whole = prefix.rstrip("/")
+    return uri == whole or uri.startswith((f"{whole}/", f"{whole}@"))
+
+
+def bounded(service: ModelService, limits: Limits | None) -> ModelService:
+    """The service as its policies let it be: more and smaller steps, longer holds and a longer bake where they ask so."""
+    if limits is None:
+        return service
+    canary = service.spec.canary
+    steps = [
+        step.model_copy(update={"hold_seconds": max(step.hold_seconds, limits.min_step_seconds or 0)})
+        for step in gradual(canary.steps, limits.max_canary_step_percent or 100)
+    ]
+    bake = max(canary.bake_seconds, limits.min_bake_seconds or 0)
+    spec = service.spec.model_copy(update={"canary": canary.model_copy(update={"steps": steps, "bake_seconds": bake})})
+    return service.model_copy(update={"spec": spec})
+
+
+def gradual(steps: Iterable[CanaryStep], most: int) -> list[CanaryStep]:
+    """The same way in strides of at most `most` percentage points; what is put between holds as long as the next step."""
+    found: list[CanaryStep] = []
+    at = 0
+    for step in steps:
+        while step.weight_percent - at > most:
+            at += most
+            found.append(step.model_copy(update={"weight_percent": at}))
+        found.append(step)
+        at = step.weight_percent
+    return found

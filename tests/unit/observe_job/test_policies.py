@@ -1,0 +1,73 @@
+"""Policies as they are read: what cannot be understood, or is on its way out, is told and never left out."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from serin_operator.api import kinds
+from serin_operator.api.kinds import Kind
+from serin_operator.decide.policies import Policies
+from serin_operator.errors import ClusterUnavailable
+from serin_operator.observe.policies import policies_of, sorted_out
+
+SPEC = {"requirements": [{"name": "q", "metric": "RougeL", "min": "0.3"}]}
+
+
+def item(name: str = "floor", meta: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": "u", "generation": 1, **(meta or {})}, "spec": {**SPEC, **spec}}
+
+
+def told(found: Policies) -> tuple[list[str], list[str]]:
+    return [one.metadata.name for one in found.found], [one.name for one in found.unreadable]
+
+
+@pytest.mark.parametrize(
+    ("policy", "want"),
+    [
+        pytest.param(item(), (["floor"], []), id="a plain one"),
+        pytest.param(item(namespaceSelector={"matchLabels": {"team": "b"}}), ([], []), id="for others"),
+        pytest.param(item(limits={"maxTokens": 5}), ([], ["floor"]), id="a limit of a newer version"),
+        pytest.param(item(quorum=3), ([], ["floor"]), id="a field of a newer version"),
+        pytest.param(item(mode="Dream"), ([], ["floor"]), id="a mode of a newer version"),
+        pytest.param({"metadata": {"name": "floor"}}, ([], ["floor"]), id="no spec at all"),
+        pytest.param(
+            item(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            ([], ["floor"]),
+            id="being deleted and still there",
+        ),
+        pytest.param(
+            item(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}, namespaceSelector={"matchLabels": {"team": "b"}}),
+            ([], []),
+            id="being deleted, for others",
+        ),
+    ],
+)
+def test_a_policy_is_found_or_told_as_unreadable(policy: dict[str, Any], want: tuple[list[str], list[str]]) -> None:
+    assert told(sorted_out([policy], {"team": "a"})) == want
+
+
+class Store:
+    """Answers as the apiserver would."""
+
+    def __init__(self, policies: list[dict[str, Any]], namespace: dict[str, Any] | None) -> None:
+        self.policies, self.namespace = policies, namespace
+        self.asked: list[Kind] = []
+
+    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> list[dict[str, Any]]:
+        self.asked.append(kind)
+        return self.policies
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
+        self.asked.append(kind)
+        return self.namespace
+
+
+def test_a_namespace_that_cannot_be_read_is_no_namespace_without_labels() -> None:
+    with pytest.raises(ClusterUnavailable, match="nobody knows which policies select it"):
+        asyncio.run(policies_of(Store([item()], None), "ml"))  # type: ignore[arg-type]
+
+
+def test_without_policies_nothing_else_is_asked_for() -> None:
+    store = Store([], None)
+    assert asyncio.run(policies_of(store, "ml")) == Policies()  # type: ignore[arg-type]
+    assert store.asked == [kinds.CLUSTER_EVAL_POLICY]
