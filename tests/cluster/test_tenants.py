@@ -112,11 +112,12 @@ def a_workload(kind: str) -> Json:
 
 @pytest.fixture
 def made(server: ApiServer) -> Iterator[Callable[[Json], str]]:
-    """Makes an object as the operator does, and takes it away in the end."""
+    """Makes an object as the operator does (a pod, as a controller of the cluster does), and takes it away in the end."""
     found: list[tuple[str, str]] = []
 
     def make(manifest: Json) -> str:
-        server.kubectl("-n", NS, "create", OPERATOR, "-f", "-", stdin=json.dumps(manifest))
+        who = () if manifest["kind"] == "Pod" else (OPERATOR,)
+        server.kubectl("-n", NS, "create", *who, "-f", "-", stdin=json.dumps(manifest))
         found.append((manifest["kind"], manifest["metadata"]["name"]))
         return manifest["metadata"]["name"]
 
