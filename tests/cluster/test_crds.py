@@ -198,7 +198,6 @@ REFUSED = [
     refused(S, "spec.slos", [], "spec.slos", "at least 1 items"),
     refused(S, "spec.traffic.gatewayRef.namespace", REMOVED, "gatewayRef.namespace", "Required value"),
     refused(S, "spec.canary.steps", [], "spec.canary.steps", "at least 1 items"),
-    refused(P, "spec.requirements", [], "spec.requirements", "at least 1 items"),
     # addresses
     refused(J, "spec.baseModel.uri", "s3://models/base", "spec.baseModel.uri", "pvc://<claim>/<path>"),
     refused(J, "spec.baseModel.uri", "hf://SmolLM2", "spec.baseModel.uri", "hf://<organisation>/<model>"),

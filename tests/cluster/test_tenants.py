@@ -226,7 +226,8 @@ def test_a_tenant_forges_no_pod_of_a_stage(server: ApiServer) -> None:
 
 
 def test_a_tenants_job_makes_no_pod_of_a_stage(server: ApiServer) -> None:
-    assert "made by Serin's operator only" in tries(server, "create", a_job({}, LABELS))
+    assert "made by Serin's operator only" in tries(server, "create", a_job({"app": "mine"}, LABELS))
+    assert ONLY in tries(server, "create", a_job({}, LABELS))  # the apiserver gives it its pods' labels
 
 
 def test_a_tenant_relabels_no_pod_of_its_own(server: ApiServer) -> None:
