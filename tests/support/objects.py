@@ -277,8 +277,21 @@ FULL: dict[str, Json] = {
                     "metrics": ["ExactMatch"],
                     "maxExamples": 400,
                     "maxNewTokens": 32,
+                    "slices": [{"field": "language"}],
                     "stop": ["\n"],
-                }
+                },
+                {
+                    "name": "labelled",
+                    "dataset": {"uri": "pvc://datasets/labelled.jsonl"},
+                    "metrics": ["Accuracy"],
+                    "choices": {"labels": ["yes", "no"]},
+                },
+                {
+                    "name": "options",
+                    "dataset": {"uri": "pvc://datasets/options.jsonl"},
+                    "metrics": ["Accuracy"],
+                    "choices": {"field": "options"},
+                },
             ],
             "limits": {
                 "minExamples": 200,
