@@ -101,13 +101,15 @@ def strictest(policies: Iterable[ClusterEvalPolicy]) -> Limits | None:
     if not limits:
         return None
     return Limits(
-        min_examples=max((v for one in limits if (v := one.min_examples) is not None), default=None),
-        max_canary_step_percent=min(
-            (v for one in limits if (v := one.max_canary_step_percent) is not None), default=None
-        ),
-        min_step_seconds=max((v for one in limits if (v := one.min_step_seconds) is not None), default=None),
-        min_bake_seconds=max((v for one in limits if (v := one.min_bake_seconds) is not None), default=None),
+        min_examples=max(_given(limit.min_examples for limit in limits), default=None),
+        max_canary_step_percent=min(_given(limit.max_canary_step_percent for limit in limits), default=None),
+        min_step_seconds=max(_given(limit.min_step_seconds for limit in limits), default=None),
+        min_bake_seconds=max(_given(limit.min_bake_seconds for limit in limits), default=None),
     )
+
+
+def _given(values: Iterable[int | None]) -> list[int]:
+    return [value for value in values if value is not None]
 
 
 def asker(policies: Iterable[ClusterEvalPolicy], examples: int) -> str:
