@@ -51,7 +51,9 @@ def a_queued_job(**more: Any) -> dict[str, Any]:
 
 
 def items(server: ApiServer, namespace: str, kind: str) -> list[dict[str, Any]]:
-    found = server.kubectl("-n", namespace, "get", kind, "-l", "serin.dev/stage=train", "-o", "json")
+    found = server.kubectl(
+        "-n", namespace, "get", kind, "-l", "serin.dev/stage=train", "-o", "json", "--show-managed-fields"
+    )
     return json.loads(found)["items"]
 
 
