@@ -43,6 +43,18 @@ def test_a_lower_claim_is_never_less_sure_than_a_higher_one(curve: list[float], 
     assert 0 <= found.p_below(high) <= found.p_below(low) + 1e-12 <= 1 + 1e-12
 
 
+def test_at_a_jump_in_its_tail_a_curve_is_no_more_certain_than_beyond_it() -> None:
+    found = Evidence(0.0, 50, 0.1, (-0.5, -0.5, *[0.0] * 9, 0.5, 0.5))
+    assert found.p_below(-0.5) == 1 - PROBABILITIES[0] < found.p_below(-0.51)
+    assert found.p_above(0.5) == PROBABILITIES[-1] < found.p_above(0.51)
+
+
+def test_without_any_spread_it_is_certain_and_at_the_value_itself_nothing_is_shown() -> None:
+    found = Evidence(0.5, 50, 0.0, (0.5,) * 13)
+    assert (found.p_above(0.49), found.p_above(0.5), found.p_above(0.51)) == (0.0, 1.0, 1.0)
+    assert (found.p_below(0.49), found.p_below(0.5), found.p_below(0.51)) == (1.0, 1.0, 0.0)
+
+
 def test_twice_the_distance_needs_a_quarter_of_the_examples() -> None:
     near, far = NORMAL.examples_to_settle(0.49, 0.05), NORMAL.examples_to_settle(0.48, 0.05)
     assert near == 62_000  # (1.645 + 0.842) squared x 0.1 squared / 0.01 squared x 100 = 61,826

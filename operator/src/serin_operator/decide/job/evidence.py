@@ -67,16 +67,18 @@ class Evidence:
     def _at(self, claim: float, place: int) -> float:
         """The confidence that the truth lies at or below the claim; `place` is how many bounds lie before it."""
         if place == 0:
-            if claim == self.curve[0]:
-                return PROBABILITIES[0] if claim < self.curve[1] else 0.0
-            return _NORMAL.cdf(_Z[0] - self._steepness(0, 1) * (self.curve[0] - claim))
+            return self._beyond(PROBABILITIES[0], _Z[0], -1, self._steepness(0, 1), self.curve[0] - claim)
         if place == len(self.curve):
-            if claim == self.curve[-1]:
-                return PROBABILITIES[-1] if claim > self.curve[-2] else 1.0
-            return _NORMAL.cdf(_Z[-1] + self._steepness(-2, -1) * (claim - self.curve[-1]))
+            return self._beyond(PROBABILITIES[-1], _Z[-1], 1, self._steepness(-2, -1), claim - self.curve[-1])
         low, high = self.curve[place - 1], self.curve[place]
         share = (claim - low) / (high - low) if high > low else 0.0
         return _NORMAL.cdf(_Z[place - 1] + share * (_Z[place] - _Z[place - 1]))
+
+    def _beyond(self, outermost: float, z: float, side: int, steepness: float, distance: float) -> float:
+        """At an end and beyond it: without any spread up to the middle it is certain, one way or the other."""
+        if math.isinf(steepness):
+            return 0.0 if side < 0 else 1.0
+        return _NORMAL.cdf(z + side * steepness * distance) if distance > 0 else outermost
 
     def _steepness(self, first: int, second: int) -> float:
         """Beyond its ends the curve goes on as a normal one, no steeper than it is there or on the whole."""
