@@ -46,14 +46,14 @@ def a_record(story: plan.Story = plan.CITIZEN) -> Record:
         stage("Evaluate", 20, scores=[score], comparisons=[comparison]),
     ]
     gate = {"verdict": "Passed", "message": "heldout/RougeL 0.41 is at least 0.25 " * 6}
-    rejection = {"at": "2030-01-01T00:02:12Z", "message": "tokens-per-answer-p95 195 is above 100"}
+    rejection = {"at": "2030-01-01T00:02:12Z", "message": "tokens-per-answer 195 is above 100"}
     record = Record(story, 1893456000.0, outcome=story.outcome)
     record.job = {"status": {"stages": stages, "gate": gate}}
     record.revision = {"metadata": {"name": "api-helper-1"}, "status": {"rollout": {"rejection": rejection}}}
     record.weights = [Weight(1893456000.0, 0), Weight(1893456120.0, 10), Weight(1893456133.5, 0)]
     record.requests = [{"at": 1.0, "status": 200, "revision": "a"}, {"at": 2.0, "status": 503, "revision": ""}]
     record.shares = [Share(10, 40, 5, 0.6)]
-    record.breach, record.seconds_to_weight_zero = Breach("tokens-per-answer-p95", 1893456130.0, 195.0), 3.5
+    record.breach, record.seconds_to_weight_zero = Breach("tokens-per-answer", 1893456130.0, 195.0), 3.5
     return record
 
 
