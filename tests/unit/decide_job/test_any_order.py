@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from serin_operator.api.v1alpha1 import StageName
 from serin_operator.decide.job import decide_job, stages
 from serin_operator.decide.job.snapshot import RunPhase, StageRun
@@ -235,14 +242,37 @@ def test_whatever_happens_in_whatever_order_every_job_comes_to_a_right_end() -> 
     assert AnyOrder.states.keys() >= {"Passed", "Failed"}
 
 
+class EditedInTraining(AnyOrder):
+    """Begins where a training runs that an edit no longer wants: by chance alone that takes a thousand stories."""
+
+    @initialize()
+    def somebody_has_edited_a_job_that_trains(self) -> None:
+        for _ in range(10):
+            self._look()
+            if any(run.stage is StageName.TRAIN for run in self.world.running()):
+                break
+            for run in self.world.running():
+                self.world.finish(run)
+        self.somebody_edits_the_spec({"hyperparameters": {"learningRate": "1e-4"}})
+        self._look()
+
+
 @pytest.mark.parametrize(
-    ("name", "broken"),
+    ("name", "broken", "machine"),
     [
-        pytest.param("_in_the_way", lambda s, plan: [], id="what an edit left running is not waited for"),
-        pytest.param("_journalled", lambda s, plan: None, id="the journal is not read"),
+        pytest.param(
+            "_in_the_way", lambda s, plan: [], EditedInTraining, id="what an edit left running is not waited for"
+        ),
+        pytest.param("_journalled", lambda s, plan: None, AnyOrder, id="the journal is not read"),
     ],
 )
-def test_a_broken_rule_is_found(name: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_rule_is_found(
+    name: str, broken: Any, machine: type[AnyOrder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stages, name, broken)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(AnyOrder, settings=profile(1000, phases=[Phase.generate], report_multiple_bugs=False))
+        run_state_machine_as_test(machine, settings=profile(130, phases=[Phase.generate], report_multiple_bugs=False))
+
+
+def test_the_machine_that_begins_with_an_edit_finds_nothing_where_nothing_is_broken() -> None:
+    run_state_machine_as_test(EditedInTraining, settings=profile(5, phases=[Phase.generate]))

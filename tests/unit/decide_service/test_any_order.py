@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import initialize, run_state_machine_as_test
 from serin_operator.decide.service import canary, facts
 from support.service_machine import AnyOrder, Healing, profile
 
@@ -40,6 +40,19 @@ BROKEN: dict[str, tuple[Any, str, Any]] = {
 }  # fmt: skip
 
 
+class InABake(Healing):
+    """Begins where a bake has begun: by chance alone that takes a hundred stories."""
+
+    @initialize()
+    def a_model_was_promoted_a_moment_ago(self) -> None:
+        for _ in range(2):
+            self.a_model_passes_its_gates(1.0)
+            for _ in range(60):
+                if "bake" in self.world.status:
+                    return
+                self._play(1)
+
+
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_rule_is_found(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, name, broken = BROKEN[what]
@@ -47,4 +60,7 @@ def test_a_broken_rule_is_found(what: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, name, broken)
     monkeypatch.setattr(canary, "RULES", tuple((broken if a is whole else a, rule) for a, rule in canary.RULES))
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(Healing, settings=profile(300, phases=[Phase.generate], report_multiple_bugs=False))
+        run_state_machine_as_test(
+            InABake if "bake" in what else Healing,
+            settings=profile(300, phases=[Phase.generate], report_multiple_bugs=False),
+        )
