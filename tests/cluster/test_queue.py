@@ -3,6 +3,7 @@ quota back) and the kubelet."""
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,6 +46,11 @@ def operator(server: ApiServer) -> Iterator[OperatorProcess]:
     process.stop()
 
 
+def told(server: ApiServer, namespace: str, operator: OperatorProcess) -> str:
+    """For the message of a wait that fails."""
+    return f"{status(server, namespace)}\n{operator.tail()}"
+
+
 def a_queued_job(**more: Any) -> dict[str, Any]:
     spec = job_manifest()["spec"] | {"distribution": {"nodes": 2, "queueName": "team-a"}} | more
     return {"apiVersion": "serin.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "bot"}, "spec": spec}
@@ -84,7 +90,7 @@ def bind_and_run(server: ApiServer, namespace: str) -> None:
 def test_a_queued_job_is_admitted_preempted_admitted_again_and_never_touched(
     server: ApiServer, namespace: str, operator: OperatorProcess
 ) -> None:
-    said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
+    said = partial(told, server, namespace, operator)
     apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job())
     with PodPlayer(server):
         until(lambda: status(server, namespace).get("state") == "Queued", SLOW, said)
@@ -132,7 +138,7 @@ def operator_manager(job: dict[str, Any]) -> str:
 def test_a_job_suspended_by_its_user_ends_and_goes_on_as_another_attempt(
     server: ApiServer, namespace: str, operator: OperatorProcess
 ) -> None:
-    said = lambda: f"{status(server, namespace)}\n{operator.tail()}"  # noqa: E731
+    said = partial(told, server, namespace, operator)
     suspended = {"suspend": True, "distribution": {"nodes": 1}}
     apply(server, namespace, *claims(), GATE, SERVICE, a_queued_job(**suspended))
     until(lambda: status(server, namespace).get("state") == "Suspended", SLOW, said)
