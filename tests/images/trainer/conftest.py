@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.mlflow import PlayedMlflow
 from support.stage_process import free_port, run_forked
 from support.training import CONSOLIDATE, PREPARE, TRAIN, changed, write_config, write_rows
 
@@ -124,13 +125,26 @@ def prepared(claims: Claims) -> dict[str, Any]:
     return claims.prepare()
 
 
+@pytest.fixture(scope="session")
+def mlflow() -> Iterator[tuple[PlayedMlflow, str]]:
+    """A played server that whole runs are told to, and its address."""
+    played = PlayedMlflow()
+    with played.served() as address:
+        yield played, address
+
+
 TrainedRun = tuple[dict[str, Any], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def full_run(claims: Claims, prepared: dict[str, Any]) -> TrainedRun:
-    """Eight steps of two processes with ZeRO 2: the config and the result."""
-    config = claims.train_config(prepared)
+def full_run(claims: Claims, prepared: dict[str, Any], mlflow: tuple[PlayedMlflow, str]) -> TrainedRun:
+    """Eight steps of two processes with ZeRO 2, told to MLflow and written for W&B: the config and the result."""
+    tracking = {
+        "run": "uid-4f00bb",
+        "mlflow": {"uri": mlflow[1], "experiment": "bot"},
+        "wandb": {"project": "bot", "mode": "Offline"},
+    }
+    config = claims.train_config(prepared, tracking=tracking)
     return config, claims.run_by_torchrun(config)
 
 

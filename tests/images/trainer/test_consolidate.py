@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from serin_trainer import manifest
-from support.training import CONSOLIDATE, LORA, changed
+from support.training import CONSOLIDATE, IA3, LORA, changed
 
 
 def _tensors(folder: Path) -> dict[str, Any]:
@@ -168,6 +168,100 @@ def test_merged_adapters_are_those_that_peft_merges(claims: Any, prepared: dict[
     for name, tensor in merged.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-6)
         assert torch.equal(tensor, untouched[name]) != name.endswith(("q_proj.weight", "v_proj.weight"))
+    if stage == 3:
+        _kept_is_the_same(claims, train, trained, _load(folder))
+
+
+def _kept_is_the_same(claims: Any, train: dict[str, Any], trained: dict[str, Any], merged: Any) -> None:
+    """The same checkpoint with its adapter kept: small, twice the same, and on its base the merged model."""
+    import torch
+    from peft import PeftModel
+
+    outputs = []
+    for number in ("0", "1"):
+        key = f"{train['key'][:-2]}e{number}"
+        wish = {
+            "key": key,
+            "output": f"{train['output']}-kept-{number}",
+            "method": {**train["method"], "adapter": "Kept"},
+        }
+        outputs.append(claims.consolidate(train, trained, **wish)["output"])
+    one, other = outputs
+    folder, base = claims.path(one["modelUri"]), claims.path("pvc://models/base")
+    document = json.loads((folder / "manifest.json").read_text())
+    names = {file["path"] for file in document["files"]}
+    assert {"adapter_config.json", "adapter_model.safetensors", "base.json", "tokenizer.json"} <= names
+    assert not {"config.json", "model.safetensors"} & names
+    assert document["digest"] == one["digest"] == other["digest"] == manifest.digest_of(folder)
+    assert json.loads((folder / "base.json").read_text())["digest"] == train["baseModel"]["digest"]
+    assert document["lineage"]["method"]["adapter"] == "Kept"
+    assert "kept as an adapter" in (folder / "README.md").read_text()
+    ids = torch.arange(3, 40).unsqueeze(0)
+    kept = PeftModel.from_pretrained(_load(base), folder)
+    with torch.no_grad():
+        torch.testing.assert_close(kept(input_ids=ids).logits, merged(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_merged_scales_are_those_that_peft_merges(claims: Any, prepared: dict[str, Any], stage: int) -> None:
+    import torch
+    from serin_trainer import zero
+    from serin_trainer.config import Method
+    from serin_trainer.model import with_method
+    from serin_trainer.tensors import whole
+
+    train = claims.train_config(
+        prepared,
+        key=f"4f00d{stage}",
+        output=f"pvc://artifacts/train-ia3-{stage}",
+        method=IA3,
+        hyperparameters__learningRate="5e-2",
+        distribution__zeroStage=stage,
+    )
+    trained = claims.run(train)
+    assert trained["output"]["trainLossLast"] < trained["output"]["trainLossFirst"]
+    result = claims.consolidate(train, trained, key=f"5f00d{stage}", output=f"pvc://artifacts/model-ia3-{stage}")
+    folder, base = claims.path(result["output"]["modelUri"]), claims.path("pvc://models/base")
+    read = zero.read(claims.path(trained["output"]["checkpointUri"]))
+    scales = {name: torch.from_numpy(whole(read.tensors[name])) for name in read.optimized}
+    assert len(scales) == 6
+    assert not any((tensor == 1).all() for tensor in scales.values())
+    peft = with_method(_load(base), Method.model_validate(IA3))
+    assert not peft.load_state_dict(scales, strict=False).unexpected_keys
+    expected = peft.merge_and_unload().state_dict()
+    merged, untouched = _tensors(folder), _tensors(base)
+    assert merged.keys() == untouched.keys()
+    for name, tensor in merged.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-6)
+        assert torch.equal(tensor, untouched[name]) != name.endswith(
+            ("k_proj.weight", "v_proj.weight", "down_proj.weight")
+        )
+    assert "IA3 on k_proj, v_proj, down_proj" in (folder / "README.md").read_text()
+    if stage == 2:
+        _kept_is_the_same(claims, train, trained, _load(folder))
+
+
+def test_scales_along_what_a_module_gives_are_merged_into_its_bias_too(tmp_path: Path) -> None:
+    import torch
+    from peft import IA3Config, get_peft_model
+    from serin_trainer.lora import _scaled
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    base = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=11, n_positions=4))
+    wish = IA3Config(
+        task_type="CAUSAL_LM", target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"],
+        fan_in_fan_out=True,
+    )  # fmt: skip
+    model = get_peft_model(base, wish)
+    block = model.base_model.model.transformer.h[0]
+    for layer in (block.attn.c_attn, block.mlp.c_proj):
+        torch.nn.init.uniform_(layer.ia3_l["default"])
+        weight, bias = layer.base_layer.weight.data.clone(), layer.base_layer.bias.data.clone()
+        with torch.no_grad():
+            ours, ours_bias = _scaled(layer, weight), bias if layer.is_feedforward else _scaled(layer, bias)
+        layer.merge()
+        torch.testing.assert_close(ours, layer.base_layer.weight.data)
+        torch.testing.assert_close(ours_bias, layer.base_layer.bias.data)
 
 
 def test_a_damaged_checkpoint_is_refused(claims: Any, full_run: Any) -> None:

@@ -81,5 +81,7 @@ def test_a_stopped_process_ends_the_attempt_within_a_minute_and_shows_where_it_h
     assert code == 1
     assert answer["reason"] == "TrainingHung"
     assert "was stopped (SIGSTOP)" in answer["message"]
-    assert "all_reduce" in log or "allreduce" in log or "barrier" in log
-    assert "Current thread" in log
+    stacks = log.partition("all threads of process")[2]
+    assert "Current thread" in stacks
+    # Which call waits depends on where in its step the other was stopped; that it is one of the training is shown.
+    assert "serin_trainer/train.py" in stacks

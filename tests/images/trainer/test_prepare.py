@@ -211,6 +211,22 @@ def test_the_report_has_the_plan_that_training_follows(claims: Any, prepared: di
     assert page.count("<svg") == 2
 
 
+def test_a_method_is_chosen_before_anything_trains_and_everybody_is_told_why(claims: Any) -> None:
+    wish = {"output": "pvc://artifacts/prepare-auto", "training__method": "Auto"}
+    done = claims.prepare(key="3f00a1", training__deviceMib=8192, **wish)
+    assert done["output"]["method"] == "Full"
+    assert done["output"]["methodReason"].startswith("full fine-tuning was chosen: with ZeRO 2 it takes about 1.0 GiB")
+    assert done["output"]["methodReason"] in done["message"]
+    folder = claims.path("pvc://artifacts/prepare-auto")
+    plan = json.loads((folder / "report.json").read_text())["plan"]
+    assert (plan["chosen"]["method"], plan["methodReason"]) == ("Full", done["output"]["methodReason"])
+    assert done["output"]["methodReason"] in (folder / "report.html").read_text()
+    refused = claims.run(changed(PREPARE, {"key": "3f00a2", "output": wish["output"], "training.method": "Auto",
+                                           "training.deviceMib": 64}), expect=64)  # fmt: skip
+    assert (refused["reason"], refused["outcome"]) == ("MethodTooLarge", "Failed")
+    assert json.loads((folder / "report.json").read_text())["message"] == refused["message"]
+
+
 def test_messages_need_a_chat_template(claims: Any, tmp_path: Path) -> None:
     bare = load_tokenizer(claims.path("pvc://models/base"))
     bare.chat_template = None

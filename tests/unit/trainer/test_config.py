@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from serin_trainer.config import ConsolidateConfig, PrepareConfig, TrainConfig, identity, load
 from serin_trainer.errors import ConfigError
-from support.training import CONSOLIDATE, LORA, PREPARE, TRAIN, changed, write_config
+from support.training import CONSOLIDATE, IA3, LORA, PREPARE, PROMPT, TRAIN, changed, write_config
 
 SOURCE = PREPARE["data"]["train"][0]
 
@@ -48,8 +48,52 @@ def test_lora_is_read_with_its_parameters(tmp_path: Path) -> None:
         (TRAIN, {"hyperparameters.learningRate": 0.1}, "hyperparameters.learningRate"),
         (TRAIN, {"hyperparameters.maxSteps": None}, "no end"),
         (TRAIN, {"hyperparameters.warmupRatio": "1.5"}, "warmupRatio"),
+        (TRAIN, {"hyperparameters.warmupRatio": None}, "one of warmupRatio and warmupSteps"),
+        (TRAIN, {"hyperparameters.warmupSteps": 3}, "one of warmupRatio and warmupSteps"),
+        (TRAIN, {"hyperparameters.precision": "bf16"}, "hyperparameters.precision"),
+        (
+            TRAIN,
+            {"hyperparameters.globalBatchSize": 24},
+            "no multiple of batchSize x nodes x processesPerNode, which is 8 x",
+        ),
+        (
+            TRAIN,
+            {"hyperparameters.globalBatchSize": 32, "hyperparameters.gradientAccumulationSteps": 2},
+            "the second follows from the first",
+        ),
+        (
+            TRAIN,
+            {"distribution.offload": "Optimizer", "distribution.zeroStage": 0},
+            "Optimizer is not possible with zeroSt",
+        ),
+        (TRAIN, {"distribution.offload": "OptimizerAndParameters"}, "is not possible with zeroStage 2"),
+        (
+            TRAIN,
+            {"distribution.configOverride": {"zero_optimization.stage": "3"}},
+            "zero_optimization.stage is not for configOverride to set: Serin makes it from distribution.deepspeed.zeroStage",
+        ),
+        (
+            TRAIN,
+            {"distribution.configOverride": {"flops_profiler.output_file": "a"}},
+            "flops_profiler.output_file is not among",
+        ),
         (TRAIN, {"distribution.zeroStage": 4}, "distribution.zeroStage"),
         (TRAIN, {"method": {"type": "LoRA"}}, "lora is set when"),
+        (TRAIN, {"method": {"type": "IA3"}}, "ia3 is set when"),
+        (TRAIN, {"method": {"type": "PromptTuning"}}, "promptTuning is set when"),
+        (TRAIN, {"method": {**PROMPT, "adapter": "Merged"}}, "a prompt is in no weight"),
+        (TRAIN, {"method": {"type": "QLoRA"}}, "lora is set when"),
+        (
+            TRAIN,
+            {"method": {**LORA, "type": "QLoRA"}, "distribution.zeroStage": 3},
+            "type QLoRA is not possible with zeroStage 3",
+        ),
+        (TRAIN, {"method": {**IA3, "type": "Full"}}, "ia3 is set when"),
+        (
+            TRAIN,
+            {"method": {"type": "IA3", "ia3": {"targetModules": ["k_proj"], "feedforwardModules": ["up_proj"]}}},
+            "feedforwardModules names up_proj, which is not among targetModules",
+        ),
         (TRAIN, {"method": {**LORA, "type": "Full"}}, "lora is set when"),
         (TRAIN, {"dataDigest": "abc"}, "dataDigest"),
         (CONSOLIDATE, {"lineage.trainKey": "xyz!"}, "lineage.trainKey"),

@@ -103,3 +103,50 @@ def test_an_unforeseen_error_keeps_its_traceback(pod: Path, ends, capsys: pytest
 def test_follow_ups_are_known_by_the_words_that_are_used() -> None:
     assert {error.reason for error in (LOST, STOPPED)} == failures.FOLLOW_UPS
     assert issubclass(StageError, Exception)
+
+
+def test_a_stopped_process_is_spoken_for_and_its_peers_are_not_heard(ends, pod: Path) -> None:
+    failures.stopped(1, 20.4)
+    ends((0, LOST))
+    assert torchrun.told(pod, {1: 9}) == 1
+    assert _said(pod)["reason"] == "TrainingHung"
+    assert "training process 1 was stopped (SIGSTOP) for 20 s" in str(_said(pod)["message"])
+
+
+def test_a_stopped_process_that_is_none_of_the_training_is_not_spoken_for(pod: Path) -> None:
+    failures.stopped(None, 20.4)
+    assert list(pod.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("processes", "killed", "only_lost"),
+    [
+        pytest.param([(0, LOST)], {}, True, id="it lost a peer"),
+        pytest.param([(0, LOST), (1, GLOO)], {}, True, id="both did"),
+        pytest.param([(0, LOST), (1, REAL)], {}, False, id="one failed itself"),
+        pytest.param([(0, LOST)], {1: 9}, False, id="one was killed here"),
+        pytest.param([(0, STOPPED)], {}, False, id="it was asked to stop"),
+        pytest.param([], {}, False, id="nobody said anything"),
+    ],
+)
+def test_a_pod_that_only_lost_a_peer_is_known(
+    ends, pod: Path, processes: list[tuple[int, BaseException]], killed: dict[int, int], only_lost: bool
+) -> None:
+    ends(*processes)
+    assert failures.only_lost_a_peer(pod, killed) is only_lost
+
+
+class Asked(BaseException):
+    """What torchrun's handler raises when the pod is asked to go."""
+
+
+def test_it_gives_the_peer_some_seconds_unless_it_is_asked_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        raise Asked
+
+    monkeypatch.setattr(torchrun.time, "sleep", sleep)
+    torchrun.let_the_peer_end_first(Asked)
+    assert slept == [torchrun.SECONDS_FOR_THE_PEER]

@@ -21,8 +21,28 @@ def test_shared_packages_have_the_version_of_the_base(image: str) -> None:
     assert differing == {}
 
 
-def test_the_trainer_adds_to_the_base_what_prepare_reads_and_checks_data_with() -> None:
-    assert _pins("trainer-image").keys() - _pins("images/base").keys() == {"py3langid", "pyarrow", "rensa"}
+def test_the_trainer_adds_to_the_base_what_prepares_data_and_quantises_and_wandb_with_what_it_needs() -> None:
+    added = _pins("trainer-image").keys() - _pins("images/base").keys()
+    of_wandb = {name for name in added if name.startswith("opentelemetry-")} | {
+        "charset-normalizer",
+        "cwevals",
+        "distro",
+        "googleapis-common-protos",
+        "platformdirs",
+        "protobuf",
+        "requests",
+        "sniffio",
+        "urllib3",
+        "xxhash",
+    }
+    assert added == {"bitsandbytes", "py3langid", "pyarrow", "rensa", "wandb"} | of_wandb
+
+
+def test_the_evaluator_has_lm_evaluation_harness_and_nltk_and_only_what_they_import() -> None:
+    pins = _pins("evaluator-image").keys()
+
+    assert {"lm-eval", "datasets", "nltk", "pandas", "pyarrow"} < pins
+    assert not pins & {"evaluate", "scikit-learn", "scipy", "joblib", "aiohttp", "pytablewriter"}
 
 
 def test_no_image_with_torch_has_the_kubernetes_client() -> None:

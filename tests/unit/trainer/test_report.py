@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serin_trainer.config import PrepareConfig
 from serin_trainer.estimate import Facts, plan
+from serin_trainer.origins import Origin
 from serin_trainer.overlap import Overlap
 from serin_trainer.report import Account, Example, histogram
 from serin_trainer.report_page import page
@@ -106,3 +107,32 @@ def test_every_value_is_in_the_bin_of_its_edges(values: list[int]) -> None:
     assert len(found.edges) == (len(found.counts) + 1 if values else 0)
     for low, high, count in zip(found.edges, found.edges[1:], found.counts, strict=False):
         assert sum(low <= value < high for value in values) == count
+
+
+def test_the_report_and_its_page_tell_every_key_of_a_recipe() -> None:
+    recipe = {
+        "format": "Axolotl",
+        "source": "recipe/config.yaml",
+        "keys": [
+            {"key": "num_epochs", "field": "hyperparameters.epochs", "value": "3"},
+            {"key": "logging_steps", "why": "progress is told in status"},
+        ],
+        "unknown": ["<my_own>"],
+    }
+    report = Account(PrepareConfig.model_validate({**PREPARE, "recipe": recipe})).report("Failed", "no rows", "fill")
+    assert report.recipe is not None
+    assert report.recipe.unknown == ["<my_own>"]
+    shown = page(report)
+    for text in ("num_epochs", "hyperparameters.epochs: 3", "progress is told in status", "&lt;my_own&gt;"):
+        assert text in shown
+    assert "<my_own>" not in shown
+
+
+def test_a_source_of_several_files_is_shown_with_its_digest_and_what_was_left_out() -> None:
+    account = Account(PrepareConfig.model_validate(PREPARE))
+    name = f"train/{account.config.data.train[0].name}"
+    account.origins[name] = Origin(files=12, left_out=3, size_bytes=4096, digest="sha256:" + "a" * 64)
+    report = account.report("Failed", "no rows", "fill")
+    assert (report.sources[0].files, report.sources[0].left_out, report.sources[0].size_bytes) == (12, 3, 4096)
+    assert "12 (3 other objects left out)" in page(report)
+    assert "sha256:" + "a" * 64 in page(report)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from serin_trainer import watchdog
 from serin_trainer.errors import StageError
-from serin_trainer.watchdog import ASKED, BETWEEN, FIRST_STEP, LEAST, Beats, Watchdog, stopped_siblings
+from serin_trainer.watchdog import ASKED, BETWEEN, FIRST_STEP, LEAST, LEAST_BETWEEN, Beats, Watchdog, stopped_siblings
 
 
 def beats(seconds: float = 1.0, steps: int = 5, limit: float | None = None) -> tuple[Beats, float]:
@@ -69,6 +69,26 @@ def test_saving_and_validating_have_theirs(limit: float | None) -> None:
     assert it.overdue(now + 801 + BETWEEN) is not None
     it.step_began(now)
     assert it.limit < BETWEEN
+
+
+@pytest.mark.parametrize(("pauses", "bound"), [((2.0,), LEAST_BETWEEN), ((2.0, 30.0, 3.0), 300.0)])
+def test_once_saving_was_seen_its_time_is_known(pauses: tuple[float, ...], bound: float) -> None:
+    it, now = beats()
+    for step, pause in enumerate(pauses, 6):
+        it.step_ended(now, step, busy=True)
+        now += pause
+        it.step_began(now)
+    it.step_ended(now + 1, 9, busy=True)
+    assert it.overdue(now + 1 + bound) is None
+    assert it.overdue(now + 2 + bound) is not None
+
+
+def test_the_time_between_two_steps_without_a_save_is_no_pause() -> None:
+    it, now = beats()
+    it.step_ended(now, 6, busy=False)
+    it.step_began(now + 500)
+    it.step_ended(now + 501, 7, busy=True)
+    assert it.limit == BETWEEN
 
 
 def test_parts_of_a_long_step_are_signs_of_life() -> None:

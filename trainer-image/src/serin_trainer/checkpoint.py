@@ -19,6 +19,7 @@ from .files import sync_and_hash, sync_directory, write_atomically
 
 MARKER = "complete.json"
 SAVING = ".saving"
+RESIZED = ".resized"  # copies for another number of processes, until they are loaded
 KEPT = 2
 
 
@@ -133,9 +134,14 @@ def history(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 def remove_unfinished_after(output: Path, step: int) -> None:
     """Removes what lies beyond the resumed step, so that new files never mix with those of a crashed attempt."""
     shutil.rmtree(output / SAVING, ignore_errors=True)
+    remove_resized(output)
     for checkpoint in folders(output):
         if checkpoint.step > step:
             _remove(checkpoint.path)
+
+
+def remove_resized(output: Path) -> None:
+    shutil.rmtree(output / RESIZED, ignore_errors=True)
 
 
 def rotate(output: Path, recent: int = KEPT, best: int = 0) -> None:

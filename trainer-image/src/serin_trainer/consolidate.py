@@ -1,9 +1,9 @@
 """Consolidate: a checkpoint's shards become one model that anything can load.
 
 The weights go from the checkpoint's files to the model's piece by piece (`zero.py`, `weights.py`), so memory does not grow with
-the model. Full training: the trained weights under the base's names and in its precision. LoRA: the base's weights with
-the adapters merged in (`lora.py`). Beside the weights lie config, tokenizer, generation config and a card; then the
-result is loaded and run once, and the manifest is written.
+the model. Full training: the trained weights under the base's names and in its precision. LoRA, QLoRA and IA3: the base's weights with
+the adapters merged in (`lora.py`), or the adapters alone where they are kept (`adapters.py`). Beside the weights lie config,
+tokenizer, generation config and a card; then the result is loaded and run once, and the manifest is written.
 """
 
 from __future__ import annotations
@@ -48,18 +48,41 @@ def consolidate(config: ConsolidateConfig) -> Result:
     folder, base = _verified(config)
     output = pvc_path(config.output)
     empty_directory(output)
-    written = write_weights(output, base, folder, config)
-    copy_companions(base, output)
-    write_atomically(output / card.FILE_NAME, card.text(config).encode())
-    parameters = check_loads(output)
+    if config.method.kept:
+        written, said, parameters = _kept(output, base, folder, config)
+    else:
+        written, said, parameters = _whole(output, base, folder, config)
     make_readable(output)
     digest, files = manifest.write(output, lineage.document(config, folder), hashed=written)
     size = sum(file.size_bytes for file in files)
     result = ConsolidateOutput(
         model_uri=config.output, digest=digest, size_bytes=size, parameters=parameters, files=len(files)
     )
-    message = f"{parameters / 1e6:.1f} M parameters in {size / 1e6:.1f} MB, loaded and run once"
+    message = f"{said} in {size / 1e6:.1f} MB, loaded and run once"
     return succeeded("Consolidate", config.key, message, result)
+
+
+def _whole(output: Path, base: Path, folder: Path, config: ConsolidateConfig) -> tuple[list[FileEntry], str, int]:
+    """A model like any other."""
+    written = write_weights(output, base, folder, config)
+    shutil.copyfile(base / "config.json", output / "config.json")
+    copy_companions(base, output)
+    write_atomically(output / card.FILE_NAME, card.text(config).encode())
+    parameters = check_loads(output)
+    return written, f"{parameters / 1e6:.1f} M parameters", parameters
+
+
+def _kept(output: Path, base: Path, folder: Path, config: ConsolidateConfig) -> tuple[list[FileEntry], str, int]:
+    """An adapter, which is nothing without its base model: config.json stays there."""
+    from . import adapters
+
+    refuse_pickles(base)
+    written = adapters.write(output, base, folder, config)
+    copy_companions(base, output)
+    write_atomically(output / card.FILE_NAME, card.text(config).encode())
+    of_base, own = adapters.check_loads(output, base)
+    said = f"an adapter of {own:,} parameters to a base model of {of_base / 1e6:.1f} M,"
+    return written, said, of_base + own
 
 
 def write_weights(output: Path, base: Path, folder: Path, config: ConsolidateConfig) -> list[FileEntry]:
@@ -67,7 +90,7 @@ def write_weights(output: Path, base: Path, folder: Path, config: ConsolidateCon
     refuse_pickles(base)
     of_base = {name: tensor for name, tensor in weights.read_folder(base).items() if not name.endswith(COMPUTED_ANEW)}
     trained = zero.read(folder)
-    if config.method.lora is None:
+    if config.method.type == "Full":
         return weights.write_model(output, *full(of_base, trained))
     from . import lora
 
@@ -94,8 +117,8 @@ def full(of_base: Mapping[str, Stored], trained: zero.Trained) -> tuple[list[Wan
 
 
 def copy_companions(base: Path, output: Path) -> None:
-    """Config, tokenizer and generation config: without them weights are numbers."""
-    for name in (*TOKENIZER_FILES, "config.json"):
+    """Tokenizer and generation config: without them weights are numbers."""
+    for name in TOKENIZER_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, output / name)
     # A stop token is what ends an answer: it is written even where the base model left it to be guessed.

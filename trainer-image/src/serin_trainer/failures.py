@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .errors import EXIT_UNKNOWN, StageError, lost_peer
 from .files import write_atomically
+from .full_volumes import out_of_room
 from .result import Result, encode, failed, report
 
 FOLDER = "SERIN_FAILURES"
@@ -39,7 +40,7 @@ class Told:
 
 def fail(stage: str, key: str, output: Path | None, error: BaseException) -> int:
     """Says how this process failed, in the log and where its pod is read; returns its exit code."""
-    error = lost_peer(error) or error
+    error = lost_peer(error) or out_of_room(error, output) or error
     code = error.exit_code if isinstance(error, StageError) else EXIT_UNKNOWN
     if isinstance(error, StageError):
         print(f"{error.reason}: {error.message}. {error.advice}", file=sys.stderr, flush=True)
@@ -52,6 +53,18 @@ def fail(stage: str, key: str, output: Path | None, error: BaseException) -> int
     except OSError as unwritten:
         print(f"the result could not be written: {unwritten}", file=sys.stderr, flush=True)
     return code
+
+
+def stopped(rank: int | None, seconds: float) -> None:
+    """Says for a process that was stopped (SIGSTOP), and will be killed, what it cannot say itself."""
+    if rank is None:
+        return
+    error = StageError(
+        "TrainingHung",
+        f"training process {rank} was stopped (SIGSTOP) for {seconds:.0f} s and has been killed",
+        "find out who stops processes on that node; the next attempt resumes from the newest checkpoint",
+    )
+    _leave(failed("Train", "", error), EXIT_UNKNOWN, rank)
 
 
 def speak(result: Result, output: Path | None) -> None:
@@ -76,12 +89,18 @@ def first(folder: Path, killed: Mapping[int, int]) -> Told | None:
     return told[0] if told else None
 
 
-def _leave(result: Result, code: int) -> None:
+def only_lost_a_peer(folder: Path, killed: Mapping[int, int]) -> bool:
+    """Whether all that the processes of this pod said is that one of another pod went away."""
+    reasons = [json.loads(one.document)["reason"] for one in _told(folder)]
+    return bool(reasons) and not killed and set(reasons) == {"PeerLost"}
+
+
+def _leave(result: Result, code: int, rank: int | None = None) -> None:
     folder = os.environ.get(FOLDER)
     if not folder:
         return
-    rank = os.environ.get("RANK", "0")
-    document = {"rank": int(rank), "at": time.time(), "exitCode": code, "result": encode(result).decode()}
+    rank = int(os.environ.get("RANK", "0")) if rank is None else rank
+    document = {"rank": rank, "at": time.time(), "exitCode": code, "result": encode(result).decode()}
     write_atomically(Path(folder) / f"rank-{rank}.json", json.dumps(document).encode())
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-Precision = Literal["bf16", "fp32"]
+from .errors import ConfigError
+
+Precision = Literal["bf16", "fp16", "fp32"]
+PRECISIONS: Final[dict[str, Precision]] = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32"}
 
 
 def settle(processes: int) -> None:
@@ -41,8 +44,30 @@ def has_accelerator() -> bool:
     return torch.cuda.is_available()
 
 
-def precision() -> Precision:
-    """bf16 where a GPU computes in it; fp32 elsewhere. On most CPUs bf16 is emulated and many times slower."""
+def computes_bf16() -> bool:
     import torch
 
-    return "bf16" if has_accelerator() and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return has_accelerator() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def precision(wanted: Literal["BF16", "FP16", "FP32"] | None, accelerated: bool, bf16: bool) -> Precision:
+    """The asked for one, if this machine can; else bf16 where an accelerator computes in it, and fp32 elsewhere.
+
+    On most CPUs bf16 is emulated and many times slower: there it must be asked for.
+    """
+    if wanted == "FP16" and not accelerated:
+        raise ConfigError(
+            "InvalidConfig",
+            "hyperparameters.precision is FP16 and this is a CPU: the range of fp16 is too small for gradients unless they"
+            " are scaled, which is done on accelerators only",
+            "set precision to BF16 or FP32, or leave it out",
+        )
+    if wanted == "BF16" and accelerated and not bf16:
+        raise ConfigError(
+            "InvalidConfig",
+            "hyperparameters.precision is BF16, which this accelerator does not compute in",
+            "set precision to FP16 or FP32, or choose other nodes in distribution.scheduling.nodeSelector",
+        )
+    if wanted is None:
+        return "bf16" if bf16 else "fp32"
+    return PRECISIONS[wanted]

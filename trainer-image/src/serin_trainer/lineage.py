@@ -13,18 +13,30 @@ from . import __version__
 from .config import ConsolidateConfig
 from .result import FILE_NAME as RESULT_NAME
 
-LIBRARIES = ("deepspeed", "peft", "safetensors", "torch", "transformers")
+LIBRARIES = ("bitsandbytes", "deepspeed", "peft", "safetensors", "torch", "transformers")
 # What the training said of itself that another run of the same inputs would say as well, up to rounding.
-OF_TRAINING = ("steps", "tokens", "trainLossFirst", "trainLossLast", "evalLoss", "worldSize", "zeroStage", "precision")
+OF_TRAINING = (
+    "steps",
+    "tokens",
+    "trainLossFirst",
+    "trainLossLast",
+    "evalLoss",
+    "worldSize",
+    "zeroStage",
+    "precision",
+    "learningRate",
+)
 
 
 def document(config: ConsolidateConfig, checkpoint: Path) -> dict[str, Any]:
     given = config.lineage
     return {
-        "baseModel": config.base_model.uri,
+        "baseModel": config.base_model.known_as,
         "baseModelDigest": config.base_model.digest,
         "dataDigest": given.data_digest,
+        "sourcesDigest": given.sources_digest,
         "method": config.method.model_dump(by_alias=True, mode="json", exclude_none=True),
+        **({"methodReason": given.method_reason} if given.method_reason else {}),
         "hyperparameters": given.hyperparameters,
         "seed": given.hyperparameters.get("seed"),
         "trainKey": given.train_key,

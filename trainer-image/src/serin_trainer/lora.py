@@ -1,4 +1,4 @@
-"""Adapters merged into the base model, one weight at a time: W + scale * B A.
+"""Adapters merged into the base model, one weight at a time: W + scale * B A of LoRA, and the scaled rows or columns of IA3.
 
 Which module has adapters, how they are scaled and whether a weight lies transposed is asked of peft, on a model without
 numbers; so the rules are those of training. A merged weight is made when it is written, and all others are copied from
@@ -7,7 +7,7 @@ the base's files as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +24,35 @@ PREFIX = "base_model.model."
 
 def merged(base: Path, weights: Mapping[str, Stored], trained: Trained, method: Method) -> dict[str, Tensor]:
     """The base's weights, those that have adapters replaced by what they become."""
-    model = _skeleton(base, method)
+    model = skeleton(base, method)
     adapters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     absent = [name for name in adapters if trained.find(name) is None]
     if absent:
         raise damaged(f"it lacks {len(absent)} adapters, such as {absent[0]}")
     found: dict[str, Tensor] = dict(weights)
     for name, layer in _layers(model):
+        merge = _scaled if method.type == "IA3" else _added
         weight = weights.get(f"{name}.weight")
         if weight is None:
             raise DataError(
                 "ModelInvalid",
                 f"the base model's files have no {name}.weight for its adapters to be merged into",
-                "leave tied modules out of method.lora.targetModules",
+                "leave tied modules out of the method's targetModules",
             )
-        found[f"{name}.weight"] = Computed(weight.dtype, weight.shape, _Merge(layer, name, weight, trained))
+        found[f"{name}.weight"] = Computed(weight.dtype, weight.shape, _Merge(layer, name, weight, trained, merge))
+        bias = weights.get(f"{name}.bias")
+        if bias is not None and method.type == "IA3" and not layer.is_feedforward:
+            found[f"{name}.bias"] = Computed(bias.dtype, bias.shape, _Merge(layer, name, bias, trained, merge))
     return found
 
 
 class _Merge:
     """Makes one merged weight. Until then it holds names, not numbers."""
 
-    def __init__(self, layer: Any, name: str, weight: Stored, trained: Trained) -> None:
+    def __init__(
+        self, layer: Any, name: str, weight: Stored, trained: Trained, merge: Callable[[Any, Any], Any]
+    ) -> None:
+        self._merge = merge
         self._layer = layer
         self._name = name
         self._weight = weight
@@ -60,8 +67,7 @@ class _Merge:
                 self._set(name, _tensor(self._adapter(name)).to(torch.float32))
             with torch.no_grad():
                 base = _tensor(self._weight)
-                result = base.to(torch.float32)
-                result = result.add_(self._layer.get_delta_weight("default"))
+                result = self._merge(self._layer, base.to(torch.float32))
                 return _numbers(result.to(base.dtype), self._weight.dtype)
         finally:
             # Numbers are let go at once: of all adapters, those of one module are ever in memory.
@@ -83,7 +89,19 @@ class _Merge:
         self._layer.get_submodule(path)._parameters[last] = torch.nn.Parameter(tensor)
 
 
-def _skeleton(base: Path, method: Method) -> Any:
+def _added(layer: Any, weight: Any) -> Any:
+    return weight.add_(layer.get_delta_weight("default"))
+
+
+def _scaled(layer: Any, weight: Any) -> Any:
+    """Scales lie along what the module gives, or takes if it is a feed-forward one."""
+    scale = layer.ia3_l["default"]
+    if weight.dim() == 1:
+        return weight.mul_(scale.reshape(weight.shape))
+    return weight.mul_(scale.T if layer.fan_in_fan_out else scale)
+
+
+def skeleton(base: Path, method: Method) -> Any:
     """The model as it was trained, without numbers."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -94,10 +112,12 @@ def _skeleton(base: Path, method: Method) -> Any:
 
 def _layers(model: Any) -> list[tuple[str, Any]]:
     """Each module with adapters, under the name that it has in the base model's files."""
-    from peft.tuners.lora import LoraLayer
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     return [
-        (name.removeprefix(PREFIX), module) for name, module in model.named_modules() if isinstance(module, LoraLayer)
+        (name.removeprefix(PREFIX), module)
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer)
     ]
 
 

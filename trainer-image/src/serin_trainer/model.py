@@ -1,4 +1,4 @@
-"""Loading models: safetensors only, no code from the model's folder, LoRA where asked for."""
+"""Loading models: safetensors only, no code from the model's folder, adapters where asked for."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def refuse_pickles(directory: Path) -> None:
     )
 
 
-def load_base(directory: Path, dtype: Any) -> Any:
-    """The causal language model of a folder."""
+def load_base(directory: Path, dtype: Any, method: Method | None = None) -> Any:
+    """The causal language model of a folder; under a method that wants it so, with its linear layers in 4 bits."""
     from transformers import AutoModelForCausalLM
 
     refuse_pickles(directory)
@@ -49,9 +49,16 @@ def load_base(directory: Path, dtype: Any) -> Any:
             "the base model's config.json asks for code of its own (auto_map), which is not run",
             "use a model whose architecture transformers knows",
         )
+    if (directory / "adapter_config.json").exists():
+        raise DataError(
+            "ModelInvalid",
+            "the base model has an adapter_config.json, so other weights than its own would be loaded",
+            "name a whole model in baseModel.uri: merge the adapter into its base model, or take the file away",
+        )
+    further = {"quantization_config": _four_bits(dtype)} if method is not None and method.quantised else {}
     try:
         return AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, **further
         )
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
@@ -61,30 +68,87 @@ def load_base(directory: Path, dtype: Any) -> Any:
         ) from error
 
 
+def _four_bits(dtype: Any) -> Any:
+    """NF4 with its scales quantised again, as Dettmers et al. have it (arXiv 2305.14314). A weight is turned into `dtype` each
+    time it is used, and never kept so."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
 def with_method(model: Any, method: Method) -> Any:
     """The model as it is trained: whole, or with adapters beside frozen weights."""
-    if method.lora is None:
+    if method.type == "Full":
         return model
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model, prepare_model_for_kbit_training
 
-    lora = method.lora
+    if getattr(model, "is_loaded_in_4bit", False):
+        # Activations are computed again where the job asks for it (`train.py`), not because weights are quantised.
+        model = _as_it_is(prepare_model_for_kbit_training(model, use_gradient_checkpointing=False))
+    config = peft_config(method)
+    if method.prompt_tuning is not None:
+        return get_peft_model(model, config)
     try:
-        return get_peft_model(
-            model,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=float(lora.dropout),
-                target_modules=list(lora.target_modules),
-            ),
-        )
+        return get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(
             "InvalidConfig",
-            f"LoRA cannot be put on {', '.join(lora.target_modules)}: {str(error)[:200]}",
-            "name modules of the base model in method.lora.targetModules, such as q_proj and v_proj",
+            f"{method.type} cannot be put on {', '.join(sorted(config.target_modules))}: {str(error)[:200]}",
+            f"name modules of the base model in method.{method.type.lower()}.targetModules, such as q_proj and v_proj",
         ) from error
+
+
+def _as_it_is(model: Any) -> Any:
+    """The model, its weights the same in training and in validation. On CPUs with bf16 bitsandbytes would pack them otherwise the
+    first time that they are used without a gradient: with coarser scales, which training would go on with."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def peft_config(method: Method) -> Any:
+    """The method in the words of the library that does it."""
+    from peft import IA3Config, LoraConfig, PromptTuningConfig, PromptTuningInit
+
+    if method.prompt_tuning is not None:
+        # Drawn with the job's seed. Noise, which is the library's choice, is far from what the model has ever read.
+        return PromptTuningConfig(
+            task_type="CAUSAL_LM",
+            num_virtual_tokens=method.prompt_tuning.virtual_tokens,
+            prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+        )
+    if method.ia3 is not None:
+        ia3 = method.ia3
+        return IA3Config(
+            task_type="CAUSAL_LM",
+            target_modules=list(ia3.target_modules),
+            feedforward_modules=list(ia3.feedforward_modules),
+        )
+    assert method.lora is not None
+    lora = method.lora
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=float(lora.dropout),
+        target_modules=list(lora.target_modules),
+    )
+
+
+def refuse_too_long(model: Any, method: Method, longest: int) -> None:
+    """A learned prompt takes positions of its own, before each row."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is None or not method.virtual_tokens or longest + method.virtual_tokens <= context:
+        return
+    raise ConfigError(
+        "InvalidConfig",
+        f"{method.virtual_tokens} virtual tokens and rows of up to {longest} tokens are more than the base model's context of"
+        f" {context}",
+        f"set hyperparameters.maxSequenceLength to {context - method.virtual_tokens} at most, or fewer virtualTokens",
+    )
 
 
 def refuse_mixing_rows(model: Any) -> None:

@@ -9,44 +9,51 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from . import manifest, overlap
 from .config import Data, DataSource, PrepareConfig
 from .data import TEST, TRAIN, VALIDATION, write_sequences
 from .duplicates import Deduplicator
-from .errors import DataError
-from .estimate import facts, plan
+from .errors import ConfigError, DataError, StageError
+from .estimate import choose, facts, plan
 from .files import empty_directory, write_atomically
 from .language import LanguageCheck
 from .mixing import describe, mix
+from .origins import origin, sources_digest
 from .overlap import read_set
 from .packing import packed
-from .reading import Source, read_source
+from .reading import Source, read_files
 from .report import EXAMPLES, Account, Encoded, PartName, example, quantile
 from .report_page import page
 from .result import PrepareOutput, Result, RowCounts, TokenCounts, succeeded
 from .rows import Refusal, Row
 from .split import check_minimums, check_timestamp, split_rows
 from .tokens import Encoder, Sequence, load_tokenizer
-from .uris import data_file, model_directory, pvc_path
+from .uris import copy_model, data_file, data_files, model_directory, pvc_path
 
 REPORT, PAGE = "report.json", "report.html"
+BASE = "base"  # the folder of a base model that had to be copied
+Located = dict[PartName, list[list[Source]]]
 
 
 def prepare(config: PrepareConfig) -> Result:
     account, output = Account(config), pvc_path(config.output)
-    sources = {part: _located(part, given) for part, given in _files(config.data).items()}
-    base = model_directory(config.base_model.uri)
-    empty_directory(output)
-    try:
-        return _prepare(account, sources, base, output)
-    except DataError as error:
-        _write_report(account, output, error)
-        raise
+    with TemporaryDirectory(prefix="serin-data-") as scratch:
+        sources = {part: _located(part, given, account, Path(scratch)) for part, given in _files(config.data).items()}
+        base = output / BASE if config.copies_base else model_directory(config.base_model.uri)
+        empty_directory(output)
+        try:
+            if config.copies_base:
+                copy_model(config.base_model, base)
+            return _prepare(account, sources, base, output)
+        except (ConfigError, DataError) as error:
+            _write_report(account, output, error)
+            raise
 
 
-def _prepare(account: Account, sources: dict[PartName, list[Source]], base: Path, output: Path) -> Result:
+def _prepare(account: Account, sources: Located, base: Path, output: Path) -> Result:
     config = account.config
     wanted, tokenizer = config.data, load_tokenizer(base)
     encoder = Encoder(tokenizer, wanted.row_ending, config.max_sequence_length, wanted.loss_on, wanted.too_long)
@@ -59,13 +66,18 @@ def _prepare(account: Account, sources: dict[PartName, list[Source]], base: Path
     account.examples = [example(tokenizer, *one) for one in parts["train"][:EXAMPLES]]
     account.sequence_lengths = lengths = _write(output, account, encoder)
     known = facts(base, config.training)
-    account.plan = plan(known, config.training, lengths) if known else None
+    choice = choose(known, config.training, lengths) if config.training.method == "Auto" else None
+    account.plan = plan(known, config.training, lengths, choice) if known else None
     ordered = sorted(len(sequence) for part in parts.values() for _row, sequence in part)
     result = PrepareOutput(
         data_uri=f"{config.output}/data",
         data_digest=manifest.digest_of(output / "data"),
         test_uri=f"{config.output}/test/{TEST}",
         base_model_digest=manifest.digest_of(base),
+        base_model_uri=f"{config.output}/{BASE}" if config.copies_base else None,
+        sources_digest=sources_digest(account.origins),
+        method=choice.method if choice else None,
+        method_reason=choice.reason if choice else None,
         rows=RowCounts(
             read=account.cleaning.read,
             kept=kept,
@@ -90,11 +102,17 @@ def _files(data: Data) -> dict[PartName, list[DataSource]]:
     return {"test": list(data.test), "validation": list(data.validation), "train": list(data.train)}
 
 
-def _located(part: PartName, given: list[DataSource]) -> list[Source]:
-    return [Source(one.name, one.uri, data_file(one.uri, f"data.{part}"), one.format, part) for one in given]
+def _located(part: PartName, given: list[DataSource], account: Account, scratch: Path) -> list[list[Source]]:
+    """The files of each source, on this pod."""
+    found = []
+    for one in given:
+        rows = data_files(one, f"data.{part}[{one.name}]", scratch / part / one.name)
+        account.origins[f"{part}/{one.name}"] = origin(rows)
+        found.append([Source(one.name, file.uri, file.path, one.format, part) for file in rows.files])
+    return found
 
 
-def _clean(sources: dict[PartName, list[Source]], account: Account, encoder: Encoder) -> dict[PartName, list[Encoded]]:
+def _clean(sources: Located, account: Account, encoder: Encoder) -> dict[PartName, list[Encoded]]:
     """The rows of each part's files that pass every check, as sequences."""
     data, cleaning = account.config.data, account.cleaning
     languages = LanguageCheck(data.cleaning.languages)
@@ -113,10 +131,11 @@ def _clean(sources: dict[PartName, list[Source]], account: Account, encoder: Enc
         return sequence
 
     kept: dict[PartName, list[Encoded]] = {}
-    for part, files in sources.items():
+    wished = _files(data)
+    for part, located in sources.items():
         kept[part] = []
-        for source in files:
-            for row in read_source(source, cleaning):
+        for one, files in zip(wished[part], located, strict=True):
+            for row in read_files(files, cleaning, one.uri):
                 try:
                     kept[part].append((row, check(row)))
                 except Refusal as refusal:
@@ -197,7 +216,7 @@ def _write(output: Path, account: Account, encoder: Encoder) -> list[int]:
     return lengths
 
 
-def _write_report(account: Account, output: Path, ended: Result | DataError) -> None:
+def _write_report(account: Account, output: Path, ended: Result | StageError) -> None:
     """report.json, and the same as a page for people."""
     outcome: Any = ended.outcome if isinstance(ended, Result) else "Failed"
     report = account.report(outcome, ended.message, ended.advice)
@@ -220,4 +239,5 @@ def _sentence(account: Account, result: PrepareOutput) -> str:
     for found in account.overlaps:
         what = f"{len(found.shared)} of {found.rows}" if found.rows else "no comparable"
         said.append(f"{what} rows of the evaluation set {found.name} are in training")
+    said += [result.method_reason] if result.method_reason else []
     return "; ".join(said)

@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,14 @@ class Source:
 
 def read_source(source: Source, cleaning: Cleaning) -> list[Row]:
     """All rows of a file that can be used; a file without any is an error."""
-    rows = list(_rows(source, cleaning))
+    return read_files([source], cleaning, source.uri)
+
+
+def read_files(files: Sequence[Source], cleaning: Cleaning, uri: str) -> list[Row]:
+    """The same for a source of several files: one of them may be empty, all of them may not."""
+    rows = [row for file in files for row in _rows(file, cleaning)]
     if not rows:
-        raise _nothing_usable(source, cleaning)
+        raise _nothing_usable(files, cleaning, uri)
     return rows
 
 
@@ -157,13 +162,14 @@ def _lines(source: Source) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-def _nothing_usable(source: Source, cleaning: Cleaning) -> DataError:
+def _nothing_usable(files: Sequence[Source], cleaning: Cleaning, uri: str) -> DataError:
+    beginnings = tuple(f"{file.uri}:" for file in files)
     for samples in cleaning.samples.values():
         for sample in samples:
-            if sample["place"].startswith(source.uri + ":"):
+            if sample["place"].startswith(beginnings):
                 return DataError(
                     "DatasetInvalid",
-                    f"no row of {source.uri} can be used; the first is {sample['place']}: {sample['why']}",
+                    f"no row of {uri} can be used; the first is {sample['place']}: {sample['why']}",
                     "rows are JSON objects with messages, prompt and completion, input and output, instruction, or text",
                 )
-    return DataError("TooFewRows", f"{source.uri} has no rows", "fill the file, or remove it from data.train")
+    return DataError("TooFewRows", f"{uri} has no rows", "fill the file, or remove it from data.train")

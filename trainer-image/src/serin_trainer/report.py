@@ -15,6 +15,7 @@ from .cleaning import Cleaning
 from .config import PrepareConfig
 from .estimate import Plan
 from .mixing import Mixture
+from .origins import UNREAD, Origin
 from .overlap import PLACES, Overlap
 from .result import Document
 from .rows import Row
@@ -36,6 +37,10 @@ class SourceReport(Document):
     part: PartName
     name: str
     uri: str
+    files: int
+    left_out: int  # objects beside them that are no files of rows
+    size_bytes: int
+    digest: str
     read: int
     dropped: dict[str, int]
     kept: int
@@ -110,6 +115,24 @@ class Example(Document):
     pieces: list[tuple[str, bool]]
 
 
+class RecipeKeyReport(Document):
+    """A key of the recipe: what it set, or why it set nothing."""
+
+    key: str
+    field: str | None
+    value: str | None
+    why: str | None
+
+
+class RecipeReport(Document):
+    """What became of each key of `spec.configFrom`."""
+
+    format: str
+    source: str
+    keys: list[RecipeKeyReport]
+    unknown: list[str]
+
+
 class PrepareReport(Document):
     schema_version: Literal["serin.dev/prepare-report/v1"] = SCHEMA
     namespace: str
@@ -133,6 +156,7 @@ class PrepareReport(Document):
     overlap: list[OverlapReport]
     examples: list[Example]
     plan: Plan | None
+    recipe: RecipeReport | None
 
 
 @dataclass
@@ -141,6 +165,7 @@ class Account:
 
     config: PrepareConfig
     cleaning: Cleaning = field(default_factory=Cleaning)
+    origins: dict[str, Origin] = field(default_factory=dict)
     parts: dict[PartName, list[Encoded]] = field(default_factory=dict)
     sequence_lengths: list[int] = field(default_factory=list)
     mixture: Mixture | None = None
@@ -158,7 +183,7 @@ class Account:
             outcome=outcome,
             message=message,
             advice=advice,
-            config=config.model_dump(by_alias=True, mode="json", exclude_none=True),
+            config=config.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"recipe"}),
             read=cleaning.read,
             kept=cleaning.read - sum(cleaning.dropped.values()),
             truncated=cleaning.truncated,
@@ -176,6 +201,7 @@ class Account:
             overlap=[_overlap(one) for one in self.overlaps],
             examples=self.examples,
             plan=self.plan,
+            recipe=RecipeReport(**config.recipe.model_dump()) if config.recipe else None,
         )
 
     def _sources(self) -> list[SourceReport]:
@@ -185,12 +211,17 @@ class Account:
             for source in sources:
                 key = f"{part}/{source.name}"
                 read, dropped = self.cleaning.read_by_source[key], self.cleaning.dropped_by_source.get(key, Counter())
+                origin = self.origins.get(key, UNREAD)
                 mixture = self.mixture if part == "train" else None
                 found.append(
                     SourceReport(
                         part=part,
                         name=source.name,
                         uri=source.uri,
+                        files=origin.files,
+                        left_out=origin.left_out,
+                        size_bytes=origin.size_bytes,
+                        digest=origin.digest,
                         read=read,
                         dropped=dict(sorted(dropped.items())),
                         kept=read - sum(dropped.values()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from .report import Example, Histogram, PrepareReport
+from .report import Example, Histogram, PrepareReport, RecipeReport, SourceReport
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2433; --soft: #5b6577; --line: #d9dee7; --bar: #3b6fd4; --bad: #b3372f;
@@ -44,6 +44,7 @@ def page(report: PrepareReport) -> str:
     """The whole page."""
     sections = [
         _head(report),
+        *([_section("Recipe", _recipe(report.recipe))] if report.recipe else []),
         _section("Sources", _sources(report)),
         _section("What was left out", _dropped(report)),
         _section("Training, validation, test", _parts(report)),
@@ -75,6 +76,17 @@ def _head(report: PrepareReport) -> str:
     )
 
 
+def _recipe(recipe: RecipeReport) -> str:
+    """What became of each key of the YAML that was written for another trainer, the unknown ones first."""
+    unknown = ", ".join(f"<code>{escape(key)}</code>" for key in recipe.unknown)
+    rows = [[one.key, f"{one.field}: {one.value}" if one.field else one.why or ""] for one in recipe.keys]
+    return (
+        f"<p>{escape(recipe.source)}, written for {escape(recipe.format)}.</p>"
+        + (f"<p>Unknown, and not applied: {unknown}</p>" if unknown else "")
+        + _table(["key", "what became of it"], rows)
+    )
+
+
 def _sources(report: PrepareReport) -> str:
     weighted = any(source.weight_percent is not None for source in report.sources)
     heads = ["source", "part", "#read", "#left out", "#kept", *(["#weight", "#used in training"] if weighted else [])]
@@ -88,7 +100,20 @@ def _sources(report: PrepareReport) -> str:
             ]
         rows.append(cells)
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.items())
-    return _table(heads, rows) + (f'<p class="soft">Formats: {escape(formats)}</p>' if formats else "")
+    read_from = _table(
+        ["source", "address", "#files", "#bytes", "digest"],
+        [[f"{one.part}/{one.name}", one.uri, _files(one), one.size_bytes, one.digest] for one in report.sources],
+    )
+    return (
+        _table(heads, rows)
+        + (f'<p class="soft">Formats: {escape(formats)}</p>' if formats else "")
+        + f"<details><summary>Where the rows were read</summary>{read_from}</details>"
+    )
+
+
+def _files(source: SourceReport) -> str:
+    beside = f" ({source.left_out:,} other objects left out)" if source.left_out else ""
+    return f"{source.files:,}{beside}"
 
 
 def _dropped(report: PrepareReport) -> str:
@@ -163,7 +188,8 @@ def _plan(report: PrepareReport) -> str:
     said = (
         f"{plan.steps:,} steps of {plan.sequences_per_step:,} sequences ({plan.steps_per_epoch:,} an epoch),"
         f" about {plan.tokens:,} tokens; {plan.processes} processes in {plan.precision};"
-        f" {plan.trainable_parameters:,} of {plan.parameters:,} parameters are trained."
+        f" {plan.trainable_parameters:,} of {plan.parameters:,} parameters are trained. Learning rate {plan.learning_rate}"
+        + (f": {plan.learning_rate_reason}." if plan.learning_rate_reason else ", as the job says.")
     )
     rows = [
         [
@@ -173,16 +199,17 @@ def _plan(report: PrepareReport) -> str:
         for one in plan.memory
     ]
     chosen = next(index for index, one in enumerate(plan.memory) if one == plan.chosen)
+    reason = f"<p>{escape(plan.method_reason)}.</p>" if plan.method_reason else ""
     heads = ["GiB a process, estimated", "#weights", "#gradients", "#optimizer", "#activations", "#total"]
     fits = [
         [f"{fit.device_gib} GiB", f"{fit.method} with ZeRO {fit.zero_stage}" if fit.method else "nothing"]
         for fit in plan.fits
     ]
     return (
-        f"<p>{escape(said)}</p><p>{escape(plan.suggestion)}.</p>{_table(heads, rows, chosen)}"
+        f"<p>{escape(said)}</p>{reason}<p>{escape(plan.suggestion)}.</p>{_table(heads, rows, chosen)}"
         f"<h3>What fits</h3>{_table(['device', 'most that fits'], fits)}"
-        '<p class="soft">Estimates: weights, gradients and Adam states as ZeRO divides them, activations without'
-        " recomputation, 1 GiB for the process itself. Real use differs by some tens of percent.</p>"
+        '<p class="soft">Estimates: weights, gradients and Adam states as ZeRO divides them, the activations that'
+        " are kept, 1 GiB for the process itself. Real use differs by some tens of percent.</p>"
     )
 
 
@@ -212,18 +239,18 @@ def _chart(values: Histogram, caption: str) -> str:
     """A histogram."""
     if not values.counts:
         return ""
-    width, height, top = 480, 150, max(values.counts)
+    width, height, head, top = 480, 150, 18, max(values.counts)
     step = width / len(values.counts)
     bars = "".join(
-        f'<rect x="{index * step:.1f}" y="{10 + height * (1 - count / top):.1f}" width="{max(1.0, step - 1):.1f}"'
+        f'<rect x="{index * step:.1f}" y="{head + height * (1 - count / top):.1f}" width="{max(1.0, step - 1):.1f}"'
         f' height="{height * count / top:.1f}"><title>{low:,} to {high - 1:,}: {count:,}</title></rect>'
         for index, (count, low, high) in enumerate(zip(values.counts, values.edges, values.edges[1:], strict=False))
     )
-    base = height + 10
+    base = height + head
     axis = (
         f'<line x1="0" x2="{width}" y1="{base}" y2="{base}"/><text x="0" y="{base + 14}">{values.edges[0]:,}</text>'
         f'<text x="{width}" y="{base + 14}" text-anchor="end">{values.edges[-1] - 1:,}</text>'
-        f'<text x="{width}" y="9" text-anchor="end">most: {top:,} rows</text>'
+        f'<text x="{width}" y="12" text-anchor="end">most: {top:,} rows</text>'
     )
     return (
         f'<figure><svg viewBox="0 0 {width} {base + 18}" role="img" aria-label="{escape(caption)}">{bars}{axis}</svg>'

@@ -48,6 +48,10 @@ class PrepareOutput(Document):
     data_digest: str
     test_uri: str
     base_model_digest: str
+    base_model_uri: str | None = None  # of the copy, where Prepare made one
+    sources_digest: str
+    method: Literal["Full", "LoRA", "QLoRA"] | None = None  # where it was to be chosen, and why it is this one
+    method_reason: str | None = None
     rows: RowCounts
     dropped: dict[str, int]
     tokens: TokenCounts
@@ -74,8 +78,12 @@ class TrainOutput(Document):
     tokens_per_second: float
     world_size: Count
     zero_stage: Count
-    precision: Literal["bf16", "fp32"]
+    precision: Literal["bf16", "fp16", "fp32"]
+    learning_rate: float | None = None  # the highest of the schedule
     resumed_from_step: int | None
+    tensorboard_uri: str | None = None
+    mlflow_uri: str | None = None  # of the page that shows the run
+    wandb_uri: str | None = None  # the same, or where the files for `wandb sync` are
 
 
 class ConsolidateOutput(Document):

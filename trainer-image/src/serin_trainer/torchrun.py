@@ -6,18 +6,22 @@ of the process that failed first must reach the pod, and with it what that proce
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from . import failures
 from .errors import EXIT_TRY_AGAIN, EXIT_UNKNOWN
 from .result import write_termination_log
+from .stopping import rank_of, watch_over_children
 
 # A pod that is asked to stop has 120 s (terminationGracePeriodSeconds) to end its step and save.
 SECONDS_TO_SAVE = "110"
+SECONDS_FOR_THE_PEER = 8.0
 
 
 def main(arguments: list[str]) -> int:
@@ -35,13 +39,17 @@ def main(arguments: list[str]) -> int:
         settle(int(options.nproc_per_node))
     with tempfile.TemporaryDirectory(prefix="serin-failures-") as folder:
         os.environ[failures.FOLDER] = folder
+        watch_over_children(lambda process, seconds: failures.stopped(rank_of(process), seconds))
         try:
             run.run(options)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             print(f"rank {rank} ended first, with exit code {failure.exitcode}", file=sys.stderr, flush=True)
             killed = {rank: -one.exitcode for rank, one in error.failures.items() if one.exitcode < 0}
-            return told(Path(folder), killed) or exit_code(failure.exitcode)
+            code = told(Path(folder), killed)
+            if failures.only_lost_a_peer(Path(folder), killed):
+                let_the_peer_end_first(SignalException)
+            return code or exit_code(failure.exitcode)
         except SignalException as error:
             print(f"stopped by {signal.Signals(error.sigval).name}", file=sys.stderr, flush=True)
             return EXIT_TRY_AGAIN
@@ -59,6 +67,16 @@ def told(folder: Path, killed: dict[int, int]) -> int:
         print(f"what the processes said could not be told: {error}", file=sys.stderr, flush=True)
         return 0
     return first.exit_code
+
+
+def let_the_peer_end_first(asked: type[BaseException]) -> None:
+    """The first pod of a Job that fails has the others deleted, and with them what they would have said.
+
+    So a pod that failed only because another did gives that one some seconds to end with its own words and reason, such as
+    OOMKilled. It is deleted meanwhile, where that happens.
+    """
+    with contextlib.suppress(asked, SystemExit):
+        time.sleep(SECONDS_FOR_THE_PEER)
 
 
 def exit_code(child: int) -> int:

@@ -10,18 +10,23 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import checkpoint, failures, hardware, manifest
+from . import checkpoint, facts, failures, hardware, manifest, meeting, tracking
 from .config import TrainConfig
 from .data import TRAIN, VALIDATION, Collator, InOrder, Sequences, training_order
-from .deepspeed_config import deepspeed_config
+from .deepspeed_config import deepspeed_config, zero_stage
 from .errors import ConfigError, DataError, StageError, TryAgainError, naming_lost_peers
+from .estimate import parameters
+from .guideline import learning_rate
 from .result import Result, TrainOutput, succeeded
-from .uris import pvc_path
+from .uris import model_directory, pvc_path
+
+MLFLOW, WANDB = "MLflow", "W&B"  # as people read of them
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,19 @@ class Plan:
     total_steps: int
     order: list[int]
     lengths: list[int]
+    learning_rate: str
+    learning_rate_reason: str  # empty where the job gives the rate
 
     @property
     def rows_per_step(self) -> int:
+        return self.config.rows_per_step
+
+    @property
+    def warmup_steps(self) -> int:
         wish = self.config.hyperparameters
-        return wish.batch_size * wish.gradient_accumulation_steps * self.world
+        if wish.warmup_steps is not None:
+            return wish.warmup_steps
+        return round(float(wish.warmup_ratio or 0) * self.total_steps)
 
     def tokens_until(self, step: int) -> int:
         """Training tokens of the first `step` steps, padding not counted; every process knows them without asking."""
@@ -54,7 +67,8 @@ def train(config: TrainConfig) -> Result | None:
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    _join()
+    with meeting.within(meeting.LIMIT_SECONDS, _give_up(config)):
+        _join()
     data = _verified_data(config)
     sequences, validation = Sequences(data / TRAIN), Sequences(data / VALIDATION)
     if config.validates and not validation.lengths:
@@ -63,53 +77,105 @@ def train(config: TrainConfig) -> Result | None:
             f"{config.validates} needs validation rows, and the split left none",
             f"raise data.split.validationPercent, or leave {config.validates} out",
         )
-    plan = make_plan(config, sequences.lengths, hardware.precision())
+    wanted = config.hyperparameters.precision
+    precision = hardware.precision(wanted, hardware.has_accelerator(), hardware.computes_bf16())
+    plan = make_plan(config, sequences.lengths, precision)
     trainer = _trainer(plan, sequences, validation)
     resumed = _agree_on_checkpoint(plan)
     watch = _watch(trainer, plan, resumed)
     watch.say(f"ready after {time.monotonic() - started:.0f} s: {describe(plan)}")
-    reached = _run(trainer, plan, watch, resumed)
-    if watch.interrupted:
-        raise TryAgainError("Interrupted", f"asked to stop at step {reached} of {plan.total_steps}; the state is saved")
-    evaluated = _evaluate(trainer, watch, reached)
+    watch.say(f"curves for TensorBoard: {config.output}/{tracking.FOLDER}")
+    if files := _wandb_files(config):
+        watch.say(f"files for wandb sync: {files}")
+    with _telling_how_it_ends(watch):
+        reached = _run(trainer, plan, watch, resumed)
+        if watch.interrupted:
+            raise TryAgainError(
+                "Interrupted", f"asked to stop at step {reached} of {plan.total_steps}; the state is saved"
+            )
+        evaluated = _evaluate(trainer, watch, reached)
     return _result(plan, watch, resumed, evaluated, reached) if trainer.is_world_process_zero() else None
+
+
+@contextmanager
+def _telling_how_it_ends(watch: Any) -> Iterator[None]:
+    """To the tracking servers, if there are any. What only another attempt can go on with has not ended."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        watch.finish_telling("FAILED", within=3.0)  # its peers have failed too, and this one is soon told to go
+        raise
+    except TryAgainError:
+        watch.finish_telling(None, within=5.0)
+        raise
+    watch.finish_telling("FINISHED")
 
 
 def _run(trainer: Any, plan: Plan, watch: Any, resumed: checkpoint.Checkpoint | None) -> int:
     """Trains from the resumed step on; returns the step that was reached."""
-    if resumed is not None:
-        watch.recall(checkpoint.history(resumed))
-        if watch.enough:
-            # An earlier attempt had ended early, and only its result was lost.
-            return resumed.step
+    watch.recall(checkpoint.history(resumed) if resumed else [])
+    if resumed is not None and watch.enough:
+        # An earlier attempt had ended early, and only its result was lost.
+        return resumed.step
     with naming_lost_peers():
-        trainer.train(resume_from_checkpoint=str(resumed.path) if resumed else None)
+        start = _as_if_saved_by_as_many(plan, resumed, watch) if resumed else None
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
     return int(trainer.state.global_step)
+
+
+def _as_if_saved_by_as_many(plan: Plan, resumed: checkpoint.Checkpoint, watch: Any) -> Path:
+    """The folder to load from: the checkpoint, or its states divided anew when other processes than these saved it."""
+    import torch.distributed as dist
+
+    from . import resize
+
+    before = resize.processes_of(resumed)
+    if before == plan.world:
+        return resumed.path
+    resize.refuse(plan.config)
+    watch.divided_from = before
+    watch.say(
+        f"{resumed.path.name} was saved by {before} processes and is resumed by {plan.world}: its states are divided anew"
+    )
+    target = plan.output / checkpoint.RESIZED / resumed.path.name
+    resize.divide(resumed, target, dist.get_rank(), plan.world, resize.sub_group_size(plan.config))
+    dist.barrier()
+    return target
 
 
 def make_plan(config: TrainConfig, lengths: list[int], precision: hardware.Precision) -> Plan:
     wish = config.hyperparameters
-    world = config.distribution.nodes * config.distribution.processes_per_node
-    rows_per_step = wish.batch_size * wish.gradient_accumulation_steps * world
-    steps_per_epoch = math.ceil(len(lengths) / rows_per_step)
+    steps_per_epoch = math.ceil(len(lengths) / config.rows_per_step)
     limits = [wish.max_steps, wish.epochs and wish.epochs * steps_per_epoch]
     total = min(limit for limit in limits if limit)
-    # Rows of one micro-step of all processes share a length; the Trainer deals batches out to processes in turn.
-    order = training_order(lengths, wish.batch_size * world, total * wish.gradient_accumulation_steps, wish.seed)
-    return Plan(config, pvc_path(config.output), precision, world, total, order, lengths)
+    # Rows of one micro-step of all processes share a length; the Trainer deals batches out to processes in turn. With a
+    # global batch those of a whole step do, so that each step has the same rows on any number of processes.
+    together = wish.global_batch_size or wish.batch_size * config.world
+    order = training_order(lengths, together, total * config.rows_per_step // together, wish.seed)
+    rate, reason = wish.learning_rate, ""
+    if rate is None:
+        found = learning_rate(config.method.type, parameters(model_directory(config.base_model.uri)))
+        rate, reason = found.rate, found.reason
+    return Plan(config, pvc_path(config.output), precision, config.world, total, order, lengths, rate, reason)
 
 
 def describe(plan: Plan) -> str:
     wish = plan.config
+    offloaded = {"Optimizer": "optimizer offloaded, ", "OptimizerAndParameters": "optimizer and weights offloaded, "}
+    aside = offloaded.get(wish.distribution.offload or "", "")
+    held = "linear layers in 4 bits (NF4), " if wish.method.quantised else ""
+    again = "activations computed again, " if wish.hyperparameters.gradient_checkpointing else ""
     return (
-        f"{plan.total_steps} steps of {plan.rows_per_step} rows, {plan.world} processes, "
-        f"ZeRO stage {wish.distribution.zero_stage}, {plan.precision}, "
+        f"{plan.total_steps} steps of {plan.rows_per_step} rows ({plan.config.accumulation} batches of"
+        f" {wish.hyperparameters.batch_size} in each of {plan.world} processes), "
+        f"ZeRO stage {zero_stage(wish, plan.precision)}, {plan.precision}, {held}{aside}{again}"
         f"{os.environ['OMP_NUM_THREADS']} threads each, attempt {wish.attempt}"
+        + (f"; {plan.learning_rate_reason}" if plan.learning_rate_reason else "")
     )
 
 
 def _check_world(config: TrainConfig) -> None:
-    wanted = config.distribution.nodes * config.distribution.processes_per_node
+    wanted = config.world
     given = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted != given:
         raise ConfigError(
@@ -148,7 +214,7 @@ def _verified_data(config: TrainConfig) -> Path:
 def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
     from transformers import PrinterCallback, TrainingArguments, set_seed
 
-    from .model import load_base, refuse_mixing_rows, verified_directory, with_method
+    from .model import load_base, refuse_mixing_rows, refuse_too_long, verified_directory, with_method
     from .tokens import load_tokenizer
     from .trainer import SerinTrainer
 
@@ -156,10 +222,15 @@ def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
     arguments = TrainingArguments(**_arguments(plan))
     directory = verified_directory(plan.config.base_model)
     set_seed(plan.config.hyperparameters.seed)
-    model = with_method(load_base(directory, _dtype(plan.precision)), plan.config.method)
+    model = with_method(load_base(directory, _dtype(plan.precision), plan.config.method), plan.config.method)
+    refuse_too_long(model, plan.config.method, max([*sequences.lengths, *validation.lengths]))
     if sequences.packed:
+        _refuse_packing(plan.config)
         refuse_mixing_rows(model)
     model.config.use_cache = False
+    if plan.config.hyperparameters.gradient_checkpointing and plan.config.method.type != "Full":
+        # Computing again begins where something asks for a gradient, and of frozen embeddings nothing does.
+        model.enable_input_require_grads()
     tokenizer = load_tokenizer(directory)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     trainer = SerinTrainer(
@@ -174,6 +245,15 @@ def _trainer(plan: Plan, sequences: Sequences, validation: Sequences) -> Any:
     return trainer
 
 
+def _refuse_packing(config: TrainConfig) -> None:
+    if config.method.virtual_tokens:
+        raise ConfigError(
+            "InvalidConfig",
+            "the prepared rows are packed, and the prompt that is learned stands before each row",
+            "set data.packing to None",
+        )
+
+
 def _arguments(plan: Plan) -> dict[str, Any]:
     wish = plan.config.hyperparameters
     accelerated = hardware.has_accelerator()
@@ -181,18 +261,22 @@ def _arguments(plan: Plan) -> dict[str, Any]:
         "output_dir": str(plan.output),
         "per_device_train_batch_size": wish.batch_size,
         "per_device_eval_batch_size": wish.batch_size,
-        "gradient_accumulation_steps": wish.gradient_accumulation_steps,
+        "gradient_accumulation_steps": plan.config.accumulation,
+        "activation_checkpointing": wish.gradient_checkpointing,
+        # ZeRO 3 takes a layer's weights apart after each use; only the older way of computing again puts up with that.
+        "activation_checkpointing_kwargs": {"use_reentrant": plan.config.distribution.zero_stage == 3},
         "max_steps": plan.total_steps,
-        "learning_rate": float(wish.learning_rate),
+        "learning_rate": float(plan.learning_rate),
         "lr_scheduler_type": {"Cosine": "cosine", "Linear": "linear", "Constant": "constant_with_warmup"}[
             wish.scheduler
         ],
-        "warmup_steps": round(float(wish.warmup_ratio) * plan.total_steps),
+        "warmup_steps": plan.warmup_steps,
         "weight_decay": float(wish.weight_decay),
         "max_grad_norm": float(wish.max_gradient_norm),
         "seed": wish.seed,
         "data_seed": wish.seed,
         "bf16": plan.precision == "bf16",
+        "fp16": plan.precision == "fp16",
         "use_cpu": not accelerated,
         "ddp_backend": None if accelerated else "gloo",
         "deepspeed": deepspeed_config(plan.config, plan.precision),
@@ -215,7 +299,7 @@ def _arguments(plan: Plan) -> dict[str, Any]:
 def _dtype(precision: hardware.Precision) -> Any:
     import torch
 
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
 
 
 def _longest_first(lengths: list[int]) -> list[int]:
@@ -241,16 +325,47 @@ def _watch(trainer: Any, plan: Plan, resumed: checkpoint.Checkpoint | None) -> A
     from .watch import Watch
 
     resumed_step = resumed.step if resumed else 0
-    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config, _give_up(plan))
+    tellers = _tellers(plan) if trainer.is_world_process_zero() else []
+    give_up = _give_up(plan.config)
+    watch = Watch(plan.output, plan.total_steps, plan.tokens_until, resumed_step, plan.config, give_up, tellers)
     trainer.add_callback(watch)
     return watch
 
 
-def _give_up(plan: Plan) -> Callable[[StageError], None]:
-    """How the watchdog ends this process: its thread cannot raise in the one that hangs."""
+def _tellers(plan: Plan) -> list[Any]:
+    """Who tells which tracking server of the run; none where nobody asked for one."""
+    wish = plan.config.tracking
+    if wish is None:
+        return []
+    from . import mlflow, weights_and_biases
+    from .telling import Facts, Teller
+
+    said = facts.of_the_attempt(plan.config)
+    params = facts.of_the_run(plan)
+    run = Facts(wish.run, f"{plan.config.job.name}-{plan.config.key}", params, said)
+    tellers: list[Any] = []
+    if (by_mlflow := wish.mlflow) is not None:
+        tellers.append(Teller(MLFLOW, by_mlflow.uri, lambda: mlflow.Server(by_mlflow), run))
+    if (by_wandb := wish.wandb) is not None:
+        files = plan.output / weights_and_biases.FOLDER
+        where = by_wandb.address if by_wandb.mode == "Online" else _wandb_files(plan.config)
+        tellers.append(Teller(WANDB, where, lambda: weights_and_biases.Server(by_wandb, files), run))
+    return tellers
+
+
+def _wandb_files(config: TrainConfig) -> str | None:
+    """Where the files for `wandb sync` are; None where a server is told instead."""
+    from .weights_and_biases import FOLDER
+
+    offline = config.tracking and config.tracking.wandb and config.tracking.wandb.mode == "Offline"
+    return f"{config.output}/{FOLDER}" if offline else None
+
+
+def _give_up(config: TrainConfig) -> Callable[[StageError], None]:
+    """How a thread that watches ends this process: it cannot raise in the one that hangs."""
 
     def end(error: StageError) -> None:
-        code = failures.fail("Train", plan.config.key, plan.output, error)
+        code = failures.fail("Train", config.key, pvc_path(config.output), error)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -284,16 +399,23 @@ def _result(
         tokens=plan.tokens_until(reached),
         tokens_per_second=round(watch.tokens_per_second(), 1),
         world_size=plan.world,
-        zero_stage=config.distribution.zero_stage,
+        zero_stage=zero_stage(config, plan.precision),
         precision=plan.precision,
+        learning_rate=float(plan.learning_rate),
         resumed_from_step=resumed.step if resumed else None,
+        tensorboard_uri=f"{config.output}/{tracking.FOLDER}",
+        mlflow_uri=watch.run_pages.get(MLFLOW),
+        wandb_uri=watch.run_pages.get(WANDB) or _wandb_files(config),
     )
     again = f", resumed from step {resumed.step}" if resumed else ""
+    again += f" of {watch.divided_from} processes" if watch.divided_from else ""
     rate = f"{output.tokens_per_second:.0f} tokens/s in {plan.precision}"
     best = f", the best is of step {chosen.step}" if config.checkpoints.consolidate == "Best" else ""
     message = f"loss {first:.3f} -> {last:.3f} in {reached} steps, {rate}{again}{best}"
     if reached < plan.total_steps:
         message += f"; {watch.enough}"
+    if plan.learning_rate_reason:
+        message += f"; {plan.learning_rate_reason}"
     message += "".join(f"; {found.message}" for found in watch.warnings)
     return succeeded("Train", config.key, message, output)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from .config import TrainConfig
 from .errors import DataError, StageError
 from .health import Judge
 from .metrics import TrainMetrics
+from .publishing import Publisher
 from .result import Warned
+from .telling import Teller
+from .trackers import Trackers
+from .tracking import Curves
 from .watchdog import Beats, Watchdog
 
 LAST_LOSSES = 10
@@ -30,6 +34,31 @@ LAST_LOSSES = 10
 # DeepSpeed leaves out a step whose gradients are not finite. Once may be chance; so many in a row is a run that
 # learns nothing any more, though its loss stays a number.
 LOST_STEPS = 5
+
+
+class _Processes:
+    """All processes of the run, as `publishing.py` wants them."""
+
+    @property
+    def rank(self) -> int:
+        return dist.get_rank()
+
+    @property
+    def size(self) -> int:
+        return dist.get_world_size()
+
+    def meet(self) -> None:
+        dist.barrier()
+
+    def from_first(self, value: Any) -> Any:
+        given = [value]
+        dist.broadcast_object_list(given, src=0)
+        return given[0]
+
+    def to_first(self, value: Any) -> list[Any]:
+        found: list[Any] | None = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(value, found, dst=0)
+        return found or []
 
 
 class Watch(TrainerCallback):
@@ -41,9 +70,9 @@ class Watch(TrainerCallback):
         resumed_step: int,
         config: TrainConfig,
         give_up: Callable[[StageError], None],
+        tellers: Sequence[Teller[Any]] = (),
     ) -> None:
         self._output = output
-        self._checkpoints = config.checkpoints
         self._validates = bool(config.validates)
         self._judge = Judge(config.early_stopping, config.health)
         self._validated: tuple[int, float] | None = None
@@ -55,14 +84,18 @@ class Watch(TrainerCallback):
         self._first_loss: float | None = None
         self._lost_steps = 0
         self._asked_to_stop = False
-        self._began = self._ended = 0.0
+        self._began = self._ended = self._stands_since = 0.0
         self._metrics = TrainMetrics()
         self._beats = Beats(config.health.hung_after_seconds)
         self._watchdog = Watchdog(self._beats, give_up)
         self.interrupted = False
+        self.divided_from = 0  # how many processes saved what this attempt goes on from, when they were not as many
         self.leads = dist.get_rank() == 0
+        self._publisher = Publisher(output, config.checkpoints, _Processes(), self.say)
+        self._trackers: Trackers | None = None
         signal.signal(signal.SIGTERM, self._on_sigterm)
         if self.leads:
+            self._trackers = Trackers(Curves(output, config.attempt), tellers, self._metrics.warnings, self.say)
             self._metrics.total_steps.set(total_steps)
             self._metrics.step.set(resumed_step)
             self._metrics.serve()
@@ -100,7 +133,18 @@ class Watch(TrainerCallback):
 
     @property
     def warnings(self) -> list[Warned]:
-        return self._judge.warnings
+        failure = self._trackers and self._trackers.failure
+        return [*self._judge.warnings, failure] if failure else self._judge.warnings
+
+    @property
+    def run_pages(self) -> Mapping[str, str]:
+        """Where tracking servers show the run, by what they are called."""
+        return self._trackers.pages if self._trackers is not None else {}
+
+    def finish_telling(self, status: str | None, within: float = 10.0) -> None:
+        """The tracking servers' last words on this attempt; without a status the run goes on in another one."""
+        if self._trackers is not None:
+            self._trackers.finish(status, within)
 
     def recall(self, history: list[dict[str, Any]]) -> None:
         """Takes in what earlier attempts logged up to the checkpoint that this one resumes from."""
@@ -110,8 +154,10 @@ class Watch(TrainerCallback):
             if "eval_loss" in entry:
                 self._validated = (entry["step"], entry["eval_loss"])
         self._judge.recall(history)
-        for found in self.warnings:
+        for found in self._judge.warnings:
             self._warn(found)
+        if self._trackers is not None:
+            self._trackers.begin(history)
 
     # The Trainer's events, in the order of a step.
 
@@ -130,11 +176,18 @@ class Watch(TrainerCallback):
         self._beats.moved(time.monotonic())
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._publisher.settle()
         self._beats.end()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         self._ended = time.monotonic()
-        if self._anyone_asked_to_stop():
+        self._stands_since = self._ended
+        stop, anyone_hashes = self._of_anyone(self._asked_to_stop, self._publisher.hashing)
+        self._publisher.step_ended(anyone_hashes=anyone_hashes)
+        if self.leads and self.divided_from and state.global_step == self._first_step + 1:
+            # All processes have loaded it: they have agreed at the end of a step.
+            checkpoint.remove_resized(self._output)
+        if stop:
             self.interrupted = True
             control.should_save = control.should_training_stop = True
         if state.global_step >= self._total:
@@ -145,12 +198,16 @@ class Watch(TrainerCallback):
             control.should_evaluate = not self.interrupted
         busy = control.should_save or control.should_evaluate or control.should_training_stop
         self._beats.step_ended(time.monotonic(), state.global_step, busy=busy)
+        if control.should_save:
+            # One at a time: a volume with room for one more than are kept is enough.
+            self._publisher.settle()
         return control
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
     ) -> Any:
         if metrics and "eval_loss" in metrics:
+            self._stands_since = time.monotonic()  # what it took to measure is no part of what it takes to save
             self._validated = (state.global_step, self.finite("validation loss", metrics["eval_loss"]))
             self._consider({"step": state.global_step, "eval_loss": metrics["eval_loss"]})
             if self.enough and state.global_step < self._total:
@@ -162,29 +219,27 @@ class Watch(TrainerCallback):
         return self._validated[1] if self._validated and self._validated[0] == step else None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:
+        if not logs or not logs.keys() & {"loss", "eval_loss"}:
             return
-        self._logged.append((time.monotonic(), state.global_step))
+        # The checkpoint holds the log, so a later attempt knows these too.
+        entry = state.log_history[-1]
+        entry["time"] = round(time.time(), 3)
+        if "loss" in logs:
+            self._logged.append((time.monotonic(), state.global_step))
+            entry["tokens_per_second"] = round(self._rate(), 1)
+        if self._trackers is not None:
+            self._trackers.add(entry)
+        if "loss" not in logs:
+            return
         self._note_loss(self.finite("training loss", float(logs["loss"])))
         self._note_gradient(float(logs.get("grad_norm") or 0.0))
         if self.leads:
-            self._show(state.global_step, logs)
+            self._show(state.global_step, entry)
         self._consider({"step": state.global_step, "loss": logs["loss"]})
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called on every process after all files of a checkpoint are written by it."""
-        folder = checkpoint.saving(self._output, state.global_step)
-        dist.barrier()
-        names: list[Any] = [checkpoint.file_names(folder) if self.leads else None]
-        dist.broadcast_object_list(names, src=0)
-        share = checkpoint.describe(folder, names[0][dist.get_rank() :: dist.get_world_size()])
-        shares: list[Any] | None = [None] * dist.get_world_size() if self.leads else None
-        dist.gather_object(share, shares, dst=0)
-        if self.leads and shares is not None:
-            files = [file for part in shares for file in part]
-            checkpoint.publish(self._output, state.global_step, files, self.validation_loss(state.global_step))
-            checkpoint.rotate(self._output, self._checkpoints.keep_recent, self._checkpoints.keep_best)
-        dist.barrier()
+        self._publisher.begin(state.global_step, self.validation_loss(state.global_step), self._stands_since)
 
     def _consider(self, entry: dict[str, Any]) -> None:
         found = self._judge.note(entry)
@@ -213,16 +268,21 @@ class Watch(TrainerCallback):
         self._asked_to_stop = True
         self._beats.asked_to_stop(time.monotonic())
 
-    def _anyone_asked_to_stop(self) -> bool:
-        # Only one of the pods may have been told; saving takes all of them.
-        asked = torch.tensor([int(self._asked_to_stop)], device="cuda" if torch.cuda.is_available() else "cpu")
-        dist.all_reduce(asked, op=dist.ReduceOp.MAX)
-        return bool(asked.item())
+    def _of_anyone(self, *own: bool) -> list[bool]:
+        """What is so in at least one process: only one of the pods may have been told to stop, and saving takes all of them."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        found = torch.tensor([int(one) for one in own], device=device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return [bool(one) for one in found.tolist()]
+
+    def _rate(self) -> float:
+        """Tokens a second since the entry before."""
+        now, step = self._logged[-1]
+        since, from_step = self._logged[-2] if len(self._logged) > 1 else (self._began, self._first_step)
+        return (self._tokens_until(step) - self._tokens_until(from_step)) / max(1e-9, now - since)
 
     def _show(self, step: int, logs: dict[str, float]) -> None:
-        now = self._logged[-1][0]
-        since, from_step = self._logged[-2] if len(self._logged) > 1 else (self._began, self._first_step)
-        rate = (self._tokens_until(step) - self._tokens_until(from_step)) / max(1e-9, now - since)
+        now, rate = self._logged[-1][0], logs["tokens_per_second"]
         eta = (self._total - step) * (now - self._began) / max(1, step - self._first_step)
         metrics = self._metrics
         metrics.step.set(step)

@@ -23,9 +23,11 @@ from .errors import StageError, TryAgainError
 # A derived limit: so many usual steps, and never less than this. torchrun takes up to 30 s to kill a stopped process.
 USUAL_STEPS = 10
 LEAST = 25.0
-# Before the first step compilers, caches and buffers take their time; between steps, saving and validating do.
+# Before the first step compilers, caches and buffers take their time; between steps, saving and validating do, which is
+# known once it was seen. Who is stopped as a whole is found sooner, by `stopping.py`.
 FIRST_STEP = 600.0
 BETWEEN = 900.0
+LEAST_BETWEEN = 60.0
 # Who was asked to stop and ends no step any more: its peers are gone.
 ASKED = 10.0
 
@@ -38,6 +40,8 @@ class Beats:
         self._durations: deque[float] = deque(maxlen=50)
         self._last: float | None = None  # None: nobody waits
         self._step_began: float | None = None
+        self._pauses: deque[float] = deque(maxlen=50)
+        self._pause_began: float | None = None
         self._busy = True
         self._asked_at: float | None = None
         self.step = 0
@@ -46,7 +50,9 @@ class Beats:
         self._last, self._busy, self.step = now, False, step
 
     def step_began(self, now: float) -> None:
-        self._last, self._step_began, self._busy = now, now, False
+        if self._pause_began is not None:
+            self._pauses.append(now - self._pause_began)
+        self._last, self._step_began, self._busy, self._pause_began = now, now, False, None
 
     def moved(self, now: float) -> None:
         """Part of a step, or of validating, is done."""
@@ -58,6 +64,7 @@ class Beats:
         if self._step_began is not None:
             self._durations.append(now - self._step_began)
         self._last, self._step_began, self._busy, self.step = now, None, busy, step
+        self._pause_began = now if busy else None
 
     def end(self) -> None:
         self._last = None
@@ -74,7 +81,12 @@ class Beats:
             wished = FIRST_STEP
         else:
             wished = max(LEAST, USUAL_STEPS * self._usual)
-        return max(wished, BETWEEN) if self._busy else wished
+        return max(wished, self._between) if self._busy else wished
+
+    @property
+    def _between(self) -> float:
+        """Of pauses the longest is the usual one: not each of them validates and saves."""
+        return max(LEAST_BETWEEN, USUAL_STEPS * max(self._pauses)) if self._pauses else BETWEEN
 
     def overdue(self, now: float) -> StageError | None:
         """Why the run is to be ended now, if it is."""
