@@ -10,6 +10,7 @@ from pathlib import Path
 from serin_evaluator.config import EvaluateConfig, load
 from serin_evaluator.errors import StageError
 from serin_evaluator.evaluate import evaluate
+from serin_evaluator.progress import serve
 from serin_evaluator.result import Result, report, write_atomically
 from serin_evaluator.uris import local_path
 
@@ -26,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config: EvaluateConfig | None = None
     try:
         config = load(path)
-        result, code = evaluate(config), 0
+        found, code = evaluate(config), 0
+        if found is None:
+            return 0
+        result = found
     except StageError as error:
         log.error("%s: %s %s", error.reason, error.message, error.advice)
         result, code = _failed(config, error), error.exit_code
@@ -62,6 +66,7 @@ def _leave_beside_output(config: EvaluateConfig, result: Result) -> None:
 
 
 if __name__ == "__main__":
+    serve()
     code = main()
     logging.shutdown()
     sys.stdout.flush()

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,21 +16,48 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from serin_evaluator import __version__
-from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.measured import Choice, Flag, Generation, Likelihood, Opinion, Speed
 from serin_evaluator.parts import Parts, Row
 from serin_evaluator.result import write_atomically
+from serin_evaluator.share import ALL, Share
 
 log = logging.getLogger(__name__)
-Measured = TypeVar("Measured", Likelihood, Generation, Choice)
-_MEASURING = ("batches.py", "generation.py", "likelihood.py", "loading.py", "prompts.py", "suites.py")
+Measured = TypeVar("Measured", Likelihood, Generation, Choice, Speed, Flag, Opinion)
+_MEASURING = (
+    "batches.py",
+    "choices.py",
+    "fewshot.py",
+    "generation.py",
+    "likelihood.py",
+    "loading.py",
+    "prompts.py",
+    "suites.py",
+)
 """The modules that the measured numbers depend on."""
 
 
 @cache
 def evaluator_version() -> str:
     """The version that scores are comparable under: the measuring code and the libraries that compute."""
+    return _version_of(_MEASURING)
+
+
+@cache
+def classifying_version() -> str:
+    """The same for what classifiers say."""
+    return _version_of(("classifiers.py",))
+
+
+@cache
+def benchmark_version() -> str:
+    """The same for what is asked through lm-evaluation-harness."""
+    code = _version_of((*_MEASURING, "benchmarks.py", "harness.py"))
+    return f"{code}-lm_eval{_installed('lm_eval')}"
+
+
+def _version_of(modules: Iterable[str]) -> str:
     code = hashlib.sha256()
-    for name in _MEASURING:
+    for name in modules:
         code.update(Path(__file__).with_name(name).read_bytes())
     libraries = "-".join(f"{name}{_installed(name)}" for name in ("torch", "transformers"))
     return f"{__version__}-{code.hexdigest()[:12]}-{libraries}"
@@ -87,10 +114,11 @@ class ScoreCache:
         except OSError as error:
             log.warning("scores cannot be kept in %s: %s", path.parent, error.strerror)
 
-    def parts(self, identity: Mapping[str, Any], kind: type[Row]) -> Parts[Row]:
-        """What a pod before this one, which was killed, had measured of the entry."""
+    def parts(self, identity: Mapping[str, Any], kind: type[Row], share: Share = ALL) -> Parts[Row]:
+        """What a pod before this one, which was killed, or one beside it had measured of the entry."""
         path = self._path(identity)
-        return Parts(path.with_name(path.name.removesuffix(".json.gz") + ".parts") if path else None, kind)
+        folder = path.with_name(path.name.removesuffix(".json.gz") + ".parts") if path else None
+        return Parts(folder, kind, share=share)
 
     def _path(self, identity: Mapping[str, Any]) -> Path | None:
         if self._folder is None:

@@ -15,6 +15,7 @@ from serin_evaluator.sums import Sums
 _ORDERS: Final = 4
 _BETA_SQUARED: Final = 4.0
 HIGHEST: Final = 100.0
+OF_CORPORA: Final = frozenset({Metric.BLEU, Metric.CHR_F})
 
 
 def corpus_sample(metric: Metric, said: Mapping[int, str], answers: Mapping[int, str]) -> Sums:
@@ -26,7 +27,22 @@ def corpus_sample(metric: Metric, said: Mapping[int, str], answers: Mapping[int,
     )
     library.effective_order = True  # one example alone may have no four words in a row, and is scored by what it has
     alone = np.array([library._compute_score_from_stats(list(row)).score for row in rows], dtype=float)
-    return Sums(ids, np.array(rows, dtype=float), of, alone, highest=HIGHEST)
+    counts = np.array(rows, dtype=float)
+    return Sums(ids, counts, of, alone, highest=HIGHEST, ends=_ends(metric, counts) if ids else None)
+
+
+def _ends(metric: Metric, rows: Array) -> tuple[Array, Array]:
+    """What an example of the usual length adds of whose n-grams none is found, and one that says the right answer."""
+    worst = rows.mean(0)
+    best = worst.copy()
+    if metric is Metric.CHR_F:
+        worst[2::3] = 0.0
+        best[0::3] = best[2::3] = best[1::3]
+    else:
+        worst[2 : 2 + _ORDERS] = 0.0
+        best[0] = best[1]
+        best[2 : 2 + _ORDERS] = best[2 + _ORDERS :] = np.maximum(best[1] - np.arange(_ORDERS), 0.0)
+    return worst, best
 
 
 def signatures() -> dict[Metric, str]:

@@ -25,7 +25,7 @@ class Limits:
 
 
 @dataclass
-class _Answer:
+class Answer:
     """One answer in the making."""
 
     limits: Limits
@@ -57,6 +57,15 @@ class _Answer:
         return Generation(text=text[: min(cuts)] if cuts else text, tokens=len(self.tokens), finish=self.finish)
 
 
+def decoder(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """From tokens to the text that a user would see."""
+
+    def decode(tokens: Sequence[int]) -> str:
+        return tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    return decode
+
+
 def measure_generation(
     model: Any,
     tokenizer: Any,
@@ -68,15 +77,13 @@ def measure_generation(
     """The model's answer to each prompt, by id; batches that were answered before are not answered again."""
     parts = parts or Parts(None, Generation)
 
-    def decode(tokens: Sequence[int]) -> str:
-        return tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
+    decode = decoder(tokenizer)
     measured: dict[int, Generation] = {}
     lengths = {one: len(prompt) for one, prompt in prompts.items()}
-    for ids in length_sorted(lengths, room=limits.max_new_tokens):
+    for ids in parts.batches(length_sorted(lengths, room=limits.max_new_tokens)):
         rows = parts.of(ids)
         if rows is None:
-            answers = [_Answer(limits, decode) for _ in ids]
+            answers = [Answer(limits, decode) for _ in ids]
             _decode_batch(model, [prompts[one] for one in ids], answers)
             rows = {one: answer.generation() for one, answer in zip(ids, answers, strict=True)}
             parts.keep(rows)
@@ -86,7 +93,7 @@ def measure_generation(
 
 
 @torch.inference_mode()
-def _decode_batch(model: Any, prompts: Sequence[Sequence[int]], answers: list[_Answer]) -> None:
+def _decode_batch(model: Any, prompts: Sequence[Sequence[int]], answers: list[Answer]) -> None:
     """Fill the answers; rows that are done leave the batch."""
     tokens, mask = left_padded(prompts, model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)

@@ -29,7 +29,8 @@ def choice_sample(
     if metric in (Metric.ACCURACY, Metric.F1_MICRO):  # one label each: every miss is one false of both kinds
         return Sample(ids, hit, np.ones(len(ids)), lowest=0.0, highest=1.0)
     if metric is Metric.F1_MACRO:
-        return Sums(ids, counts([right[one] for one in ids], chosen, len(labels)), macro_f1, hit, highest=1.0)
+        rows = counts([right[one] for one in ids], chosen, len(labels))
+        return Sums(ids, rows, macro_f1, hit, highest=1.0, ends=ends(rows) if ids else None)
     if metric is Metric.BRIER:
         losses = [brier(share, right[one]) for one, share in zip(ids, shares, strict=True)]
         return Sample(ids, np.array(losses, dtype=float), np.ones(len(ids)), lowest=0.0, highest=WORST_BRIER)
@@ -59,6 +60,15 @@ def counts(right: Sequence[int], chosen: Sequence[int], labels: int) -> Array:
         row[said, 0 if truth == said else 1] += 1
         row[truth, 2] += float(truth != said)
     return rows.reshape(len(right), labels * 3)
+
+
+def ends(rows: Array) -> tuple[Array, Array]:
+    """What an example with the usual labels adds that is chosen wrongly, and rightly."""
+    hits, false, missed = rows.mean(0).reshape(-1, 3).T
+    nothing = np.zeros_like(hits)
+    worst = np.stack([nothing, hits + false, hits + missed], axis=1)
+    best = np.stack([hits + missed, nothing, nothing], axis=1)
+    return worst.ravel(), best.ravel()
 
 
 def macro_f1(sums: Array) -> Array:

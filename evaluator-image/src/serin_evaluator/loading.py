@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from serin_evaluator.adapters import prompt_tokens, refuse_unasked, with_adapter
+from serin_evaluator.benchmarks import Benchmarked
 from serin_evaluator.cache import Entry
+from serin_evaluator.choices import measure_choices
 from serin_evaluator.errors import DataError, TryAgain
-from serin_evaluator.generation import Limits, measure_generation
+from serin_evaluator.generation import Limits, decoder, measure_generation
 from serin_evaluator.likelihood import measure_likelihood
-from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.measured import Choice, Generation, Likelihood, Pair, Speed
 from serin_evaluator.parts import Parts
 from serin_evaluator.progress import Progress
 from serin_evaluator.prompts import Prompts
@@ -28,7 +31,8 @@ class LoadedModel:
     def __init__(self, model: Any, tokenizer: Any, uri: str) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._prompts = Prompts(tokenizer, uri)
+        self._uri = uri
+        self._prompts = Prompts(tokenizer, uri, prompt_tokens(model))
         self._context: int = getattr(model.config, "max_position_embeddings", None) or 2**31
 
     def likelihoods(
@@ -36,33 +40,19 @@ class LoadedModel:
     ) -> Entry[Likelihood]:
         """How likely the model finds the answers."""
         pairs = {line: self._prompts.pair(example) for line, example in examples.items()}
-        fitting = {
-            line: pair
-            for line, pair in pairs.items()
-            if pair.prompt and pair.answer and len(pair.prompt) + len(pair.answer) <= self._context
-        }
+        fitting = {line: pair for line, pair in pairs.items() if self._fits(pair)}
         measured = measure_likelihood(self._model, fitting, progress, parts)
         return Entry(measured, tuple(sorted(pairs.keys() - fitting.keys())))
 
-    def choices(self, examples: Mapping[int, Example], progress: Progress, parts: Parts[Likelihood]) -> Entry[Choice]:
+    def choices(self, examples: Mapping[int, Example], progress: Progress, parts: Parts[Choice]) -> Entry[Choice]:
         """How likely the model finds each of the answers that it may choose from."""
         pairs = {
-            (line, place): self._prompts.pair(replace(example, answer=choice))
+            line: [self._prompts.pair(replace(example, answer=choice)) for choice in example.choices]
             for line, example in examples.items()
-            for place, choice in enumerate(example.choices)
         }
-        unfit = {
-            line
-            for (line, _), pair in pairs.items()
-            if not (pair.prompt and pair.answer and len(pair.prompt) + len(pair.answer) <= self._context)
-        }
-        fitting = {at: pair for at, ((line, _), pair) in enumerate(pairs.items()) if line not in unfit}
-        measured = measure_likelihood(self._model, fitting, progress, parts)
-        found: dict[int, list[float]] = {}
-        for at, (line, _) in enumerate(pairs):
-            if line not in unfit:
-                found.setdefault(line, []).append(-measured[at].negative_log_likelihood)
-        return Entry({line: Choice(tuple(logs)) for line, logs in found.items()}, tuple(sorted(unfit)))
+        fitting = {line: of for line, of in pairs.items() if all(self._fits(pair) for pair in of)}
+        measured = measure_choices(self._model, fitting, progress, parts)
+        return Entry(measured, tuple(sorted(pairs.keys() - fitting.keys())))
 
     def generations(
         self,
@@ -79,22 +69,59 @@ class LoadedModel:
         measured = measure_generation(self._model, self._tokenizer, fitting, limits, progress, parts)
         return Entry(measured, tuple(sorted(prompts.keys() - fitting.keys())))
 
+    def _fits(self, pair: Pair) -> bool:
+        return bool(pair.prompt and pair.answer) and len(pair.prompt) + len(pair.answer) <= self._context
+
+    def speeds(
+        self, examples: Mapping[int, Example], stop: tuple[str, ...], max_new_tokens: int, progress: Progress
+    ) -> Entry[Speed]:
+        """How long each answer takes when the machine has nothing else to do."""
+        from serin_evaluator.speed import measure_speed
+
+        prompts = {line: self._prompts.prompt(example) for line, example in examples.items()}
+        fitting = {line: ids for line, ids in prompts.items() if ids and len(ids) + max_new_tokens <= self._context}
+        limits = Limits(self._end_tokens(), stop, max_new_tokens)
+        measured = measure_speed(self._model, decoder(self._tokenizer), fitting, limits, progress)
+        return Entry(measured, tuple(sorted(prompts.keys() - fitting.keys())))
+
+    def benchmarked(self, asked: Benchmarked, kind: type[Any], progress: Progress, parts: Parts[Any]) -> Entry[Any]:
+        """What lm-evaluation-harness asks: likelihoods of texts, or answers."""
+        from serin_evaluator.harness import Asking, HarnessModel
+
+        asking = Asking(self._model, self._tokenizer, self._uri, self._context, self._end_tokens(), progress, parts)
+        model = HarnessModel(asking)
+        requests = asked.requests(kind, model.apply_chat_template if asked.apply_chat_template else None)
+        return model.choices(requests) if kind is Choice else model.generations(requests)
+
     def _end_tokens(self) -> frozenset[int]:
         configured = self._model.generation_config.eos_token_id
         several = configured if isinstance(configured, list) else [configured]
         return frozenset(token for token in (*several, self._tokenizer.eos_token_id) if token is not None)
 
 
-def load(folder: Path, device: str, uri: str) -> LoadedModel:
-    """The model in fp32 on a CPU (bf16 is emulated there, and many times slower), in bf16 on a GPU."""
+def load(folder: Path, device: str, uri: str, base: Path | None = None) -> LoadedModel:
+    """The model in fp32 on a CPU (bf16 is emulated there, and many times slower), in bf16 on a GPU.
+
+    With a base, the folder holds an adapter to it; it is put on in fp32, as it was trained.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise TryAgain("AcceleratorUnavailable", "The pod was given a GPU that torch cannot use.")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    weights = base or folder
     try:
+        refuse_unasked(weights, uri)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            weights,
+            dtype=dtype if base is None else torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
         )
+        if base is not None:
+            model = with_adapter(model, folder, uri).to(dtype)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(
             "ModelInvalid",

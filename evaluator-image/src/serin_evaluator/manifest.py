@@ -27,6 +27,17 @@ def verify(folder: Path, digest: str, uri: str) -> None:
         raise DataError("ModelDamaged", f"The model {uri} has digest {found}, but {digest} was asked for.", _ADVICE)
 
 
+def verify_base(folder: Path, digest: str, uri: str) -> None:
+    """Raise DataError unless the adapter in the folder was trained on the base model of this digest."""
+    try:
+        named = json.loads((folder / "base.json").read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("ModelDamaged", f"The adapter {uri} does not say what it was trained on.", _ADVICE) from error
+    if named != digest:
+        message = f"The adapter {uri} was trained on a base model with digest {named}, but {digest} was given."
+        raise DataError("ModelDamaged", message, _ADVICE)
+
+
 def digest_of(sums: dict[str, str]) -> str:
     """The model digest of files by their SHA-256."""
     lines = "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))

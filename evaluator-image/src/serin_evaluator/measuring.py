@@ -5,16 +5,19 @@ A model is fetched, verified and loaded only when something of it was not kept b
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serin_evaluator.cache import Entry, ScoreCache, evaluator_version
-from serin_evaluator.config import OF_CHOICES, Model
-from serin_evaluator.manifest import verify
-from serin_evaluator.measured import Choice, Generation, Likelihood
+from serin_evaluator.cache import Entry, ScoreCache, benchmark_version, evaluator_version
+from serin_evaluator.config import OF_CHOICES, OF_CLASSIFIERS, OF_SPEED, PAIRWISE, Base, Metric, Model
+from serin_evaluator.fewshot import asked
+from serin_evaluator.manifest import verify, verify_base
+from serin_evaluator.measured import Choice, Flag, Generation, Likelihood, Speed
 from serin_evaluator.metrics import FROM_GENERATION, FROM_LIKELIHOOD
-from serin_evaluator.progress import Progress
+from serin_evaluator.pairs import Pairs
+from serin_evaluator.progress import BOARD, Progress
+from serin_evaluator.share import ALL, Share
 from serin_evaluator.suites import LoadedSuite
 from serin_evaluator.uris import model_path
 
@@ -28,10 +31,17 @@ class Measured:
     likelihood: Entry[Likelihood] | None = None
     generation: Entry[Generation] | None = None
     choice: Entry[Choice] | None = None
+    speed: Entry[Speed] | None = None
+    flags: dict[str, Entry[Flag]] = field(default_factory=dict)
+    """What each of the suite's classifiers says of the answers, by its name."""
+    pairs: dict[Metric, Pairs] = field(default_factory=dict)
+    """Of the candidate: how its answers were preferred to another model's."""
+    values: dict[Metric, dict[int, Any]] | None = None
+    """Of a benchmark: what lm-evaluation-harness says of each example; None until it was asked."""
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """One kind of measurement of one model on one suite."""
 
     model: Model
@@ -39,10 +49,32 @@ class _Task:
     kind: type[Any]
     seed: int
 
-    def identity(self, device: str) -> dict[str, Any]:
+    @property
+    def what(self) -> str:
+        """Its name in the log."""
+        return f"role={self.model.role} suite={self.suite.suite.name} kind={self.kind.__name__}"
+
+    def identity(self) -> dict[str, Any]:
         """All that the numbers depend on."""
+        device = device_of_pod()
         suite = self.suite.suite
-        examples = {"dataset": self.suite.digest, "maxExamples": suite.max_examples, "seed": self.seed}
+        if self.suite.benchmark is not None:
+            return {
+                "kind": f"Benchmark{self.kind.__name__}",
+                "model": self.model.digest,
+                "evaluator": benchmark_version(),
+                "device": device,
+                "tasks": self.suite.digest,
+                "prompts": [task.prompts_digest for task in self.suite.benchmark.tasks],
+                "applyChatTemplate": self.suite.benchmark.apply_chat_template,
+            }
+        examples: dict[str, Any] = {"dataset": self.suite.digest, "maxExamples": suite.max_examples, "seed": self.seed}
+        if not suite.needs_answers:
+            # The same file then has more rows to ask, and what was measured on fewer is another measurement.
+            examples["withoutAnswer"] = True
+        if suite.few_shot is not None:
+            shots = {"dataset": self.suite.shots_digest, "lines": [shot.line for shot in self.suite.shots]}
+            examples["fewShot"] = {**shots, "separator": suite.few_shot.separator}
         common = {"model": self.model.digest, "evaluator": evaluator_version(), "device": device, **examples}
         if self.kind is Likelihood:
             return {"kind": "Likelihood", **common}
@@ -54,82 +86,118 @@ class _Task:
 
 def measure(model: Model, suites: Sequence[LoadedSuite], cache: ScoreCache, seed: int) -> dict[str, Measured]:
     """All that the suites' metrics need to know of the model, by suite name."""
-    device = _device()
     found = {suite.suite.name: Measured() for suite in suites}
-    missing: list[_Task] = []
-    entry: Entry[Any] | None
-    for task in (_Task(model, suite, kind, seed) for suite in suites for kind in _kinds(suite)):
-        entry = cache.get(task.identity(device), task.kind)
+    missing: list[Task] = []
+    for task in _tasks(model, suites, seed):
+        entry = _kept_before(task, cache)
         if entry is None:
             missing.append(task)
         else:
-            log.info("role=%s suite=%s kind=%s was measured before", model.role, task.suite.suite.name, _name(task))
+            log.info("%s was measured before", task.what)
             _keep(found, task, entry)
+    for task in missing:
+        BOARD.tell(task.what, 0, len(task.suite.examples))
     if missing:
-        _measure_missing(model, missing, found, cache, device)
+        for task, entry in measure_tasks(model, missing, cache):
+            _keep(found, task, entry)
     return found
 
 
-def _measure_missing(
-    model: Model, tasks: Sequence[_Task], found: dict[str, Measured], cache: ScoreCache, device: str
-) -> None:
-    folder = model_path(model.uri)
-    log.info("role=%s verifying %s", model.role, model.uri)
-    verify(folder, model.digest, model.uri)
+def pending(model: Model, suites: Sequence[LoadedSuite], cache: ScoreCache, seed: int) -> list[Task]:
+    """What is to be measured of the model yet."""
+    return [task for task in _tasks(model, suites, seed) if _kept_before(task, cache) is None]
+
+
+def _tasks(model: Model, suites: Sequence[LoadedSuite], seed: int) -> list[Task]:
+    return [Task(model, suite, kind, seed) for suite in suites for kind in _kinds(suite)]
+
+
+def _kept_before(task: Task, cache: ScoreCache) -> Entry[Any] | None:
+    """Times are this machine's and of this hour: they are never kept."""
+    return cache.get(task.identity(), task.kind) if task.kind is not Speed else None
+
+
+def measure_tasks(
+    model: Model, tasks: Sequence[Task], cache: ScoreCache, share: Share = ALL
+) -> list[tuple[Task, Entry[Any]]]:
+    """Load the model and measure. Of a share the rows are left where the other pods find them, and are no whole entry."""
+    folder = _verified(model)
+    base = _verified(model.base) if model.base is not None else None
+    if model.base is not None:
+        verify_base(folder, model.base.digest, model.uri)
     from serin_evaluator.loading import load  # torch takes seconds to import: only when there is something to measure
 
-    loaded = load(folder, device, model.uri)
+    loaded = load(folder, device_of_pod(), model.uri, base)
+    found: list[tuple[Task, Entry[Any]]] = []
     for task in tasks:
-        identity = task.identity(device)
-        parts = cache.parts(identity, Generation if task.kind is Generation else Likelihood)
-        if parts.known:
-            log.info("role=%s suite=%s going on with %d that were measured before the pod ended", model.role,
-                     task.suite.suite.name, len(parts.known))  # fmt: skip
-        entry = _run(loaded, task, parts)
-        cache.put(identity, entry)
-        parts.done()
-        _keep(found, task, entry)
+        parts = cache.parts(task.identity(), task.kind, share) if task.kind is not Speed else None
+        if parts is not None and parts.known:
+            log.info("%s goes on with %d that were measured before, or by others", task.what, len(parts.known))
+        entry = _run(loaded, task, parts, share)
+        if parts is not None and share != ALL:
+            parts.hand_over(entry.too_long)
+        elif parts is not None:
+            cache.put(task.identity(), entry)
+            parts.done()
+        found.append((task, entry))
+    return found
 
 
-def _run(loaded: Any, task: _Task, parts: Any) -> Entry[Any]:
+def _verified(model: Model | Base) -> Path:
+    """The folder of a model whose files are the ones that were asked for."""
+    folder = model_path(model.uri)
+    log.info("verifying %s", model.uri)
+    verify(folder, model.digest, model.uri)
+    return folder
+
+
+def _run(loaded: Any, task: Task, parts: Any, share: Share) -> Entry[Any]:
     suite = task.suite.suite
-    examples = task.suite.examples
-    total = sum(len(one.choices) for one in examples.values()) if task.kind is Choice else len(examples)
-    progress = Progress(f"role={task.model.role} suite={suite.name} kind={_name(task)}", total)
-    if task.kind is Choice:
-        return loaded.choices(examples, progress, parts)
-    if task.kind is Likelihood:
-        return loaded.likelihoods(task.suite.examples, progress, parts)
-    return loaded.generations(task.suite.examples, suite.stop, suite.max_new_tokens, progress, parts)
+    examples = asked(task.suite)
+    progress = Progress(task.what, share.about(len(examples)), board=BOARD)
+    if task.suite.benchmark is not None:
+        entry = loaded.benchmarked(task.suite.benchmark, task.kind, progress, parts)
+    elif task.kind is Choice:
+        entry = loaded.choices(examples, progress, parts)
+    elif task.kind is Likelihood:
+        entry = loaded.likelihoods(examples, progress, parts)
+    elif task.kind is Speed:
+        entry = loaded.speeds(examples, suite.stop, suite.max_new_tokens, progress)
+    else:
+        entry = loaded.generations(examples, suite.stop, suite.max_new_tokens, progress, parts)
+    progress.ended(len(entry.measured))
+    return entry
 
 
 def _kinds(suite: LoadedSuite) -> list[type[Any]]:
-    """Likelihood, Generation, Choice or several."""
+    """What is to be measured of a model."""
+    if suite.benchmark is not None:
+        return suite.benchmark.kinds
     wanted = set(suite.suite.metrics)
     kinds: list[type[Any]] = []
     if wanted & FROM_LIKELIHOOD:
         kinds.append(Likelihood)
-    if wanted & FROM_GENERATION:
+    if wanted & (FROM_GENERATION | OF_CLASSIFIERS | PAIRWISE):
         kinds.append(Generation)
     if wanted & OF_CHOICES:
         kinds.append(Choice)
+    if wanted & OF_SPEED:
+        kinds.append(Speed)
     return kinds
 
 
-def _keep(found: dict[str, Measured], task: _Task, entry: Entry[Any]) -> None:
+def _keep(found: dict[str, Measured], task: Task, entry: Entry[Any]) -> None:
     measured = found[task.suite.suite.name]
     if task.kind is Likelihood:
         measured.likelihood = entry
     elif task.kind is Choice:
         measured.choice = entry
+    elif task.kind is Speed:
+        measured.speed = entry
     else:
         measured.generation = entry
 
 
-def _name(task: _Task) -> str:
-    return task.kind.__name__
-
-
-def _device() -> str:
+def device_of_pod() -> str:
     """`cuda` when the pod was given such a device, found without importing torch."""
     return "cuda" if Path("/dev/nvidia0").exists() else "cpu"

@@ -9,17 +9,35 @@ from typing import Final
 
 import numpy as np
 
-from serin_evaluator.config import OF_CHOICES, Metric
+from serin_evaluator.config import OF_BENCHMARKS_ONLY, OF_CHOICES, OF_CLASSIFIERS, OF_SPEED, PAIRWISE, Metric
 from serin_evaluator.corpus import corpus_sample
-from serin_evaluator.measured import Generation, Likelihood
+from serin_evaluator.measured import Generation, Likelihood, Speed
+from serin_evaluator.meteor import meteor
 from serin_evaluator.sums import Sums
 from serin_evaluator.texts import exact_match, rouge_1, rouge_2, rouge_l, token_f1
 from serin_evaluator.uncertainty import EXPONENTIAL, Sample
 
 FROM_LIKELIHOOD: Final = frozenset({Metric.PERPLEXITY, Metric.CROSS_ENTROPY, Metric.TOKEN_ACCURACY})
-FROM_GENERATION: Final = frozenset(Metric) - FROM_LIKELIHOOD - OF_CHOICES
+_OTHERS: Final = OF_CHOICES | OF_SPEED | OF_CLASSIFIERS | PAIRWISE | OF_BENCHMARKS_ONLY
+FROM_GENERATION: Final = frozenset(Metric) - FROM_LIKELIHOOD - _OTHERS
 LOWER_IS_BETTER: Final = frozenset(
-    {Metric.PERPLEXITY, Metric.CROSS_ENTROPY, Metric.BRIER, Metric.ECE, Metric.ADAPTIVE_ECE}
+    {
+        Metric.PERPLEXITY,
+        Metric.CROSS_ENTROPY,
+        Metric.BRIER,
+        Metric.ECE,
+        Metric.ADAPTIVE_ECE,
+        Metric.TIME_TO_FIRST_TOKEN,
+        Metric.TIME_PER_OUTPUT_TOKEN,
+        Metric.PEAK_MEMORY,
+        Metric.TOXICITY,
+        Metric.BIAS,
+        Metric.OVER_REFUSAL,
+        Metric.JAILBREAK_SUCCESS,
+        Metric.WORD_PERPLEXITY,
+        Metric.BYTE_PERPLEXITY,
+        Metric.BITS_PER_BYTE,
+    }
 )
 UNITS: Final[Mapping[Metric, str]] = {
     Metric.PERPLEXITY: "choices per token",
@@ -27,6 +45,16 @@ UNITS: Final[Mapping[Metric, str]] = {
     Metric.BRIER: "squared error, 0 to 2",
     Metric.BLEU: "0 to 100",
     Metric.CHR_F: "0 to 100",
+    Metric.TIME_TO_FIRST_TOKEN: "seconds, on the evaluator's machine",
+    Metric.TIME_PER_OUTPUT_TOKEN: "seconds per token, on the evaluator's machine",
+    Metric.TOKENS_PER_SECOND: "tokens per second of one answer, on the evaluator's machine",
+    Metric.PEAK_MEMORY: "MiB of the evaluator, mean over answers",
+    Metric.MCC: "correlation, -1 to 1",
+    Metric.WORD_PERPLEXITY: "choices per word",
+    Metric.BYTE_PERPLEXITY: "choices per byte",
+    Metric.BITS_PER_BYTE: "bits per byte",
+    Metric.JUDGE_WIN_RATE: "share of wins, ties half, 0 to 1",
+    Metric.HUMAN_WIN_RATE: "share of wins, ties half, 0 to 1",
 }
 """What a number of the metric is; all others are shares from 0 to 1."""
 
@@ -65,10 +93,28 @@ def generation_sample(metric: Metric, measured: Mapping[int, Generation], answer
     return Sample(ids, values, np.ones(len(ids)), lowest=0.0, highest=1.0)
 
 
+def speed_sample(metric: Metric, measured: Mapping[int, Speed]) -> Sample:
+    """The sample of a metric that reads times or memory. Rates weigh by tokens or by seconds."""
+    least = 2 if metric is Metric.TIME_PER_OUTPUT_TOKEN else 1  # one token alone has no token after the first
+    ids = tuple(one for one in sorted(measured) if measured[one].tokens >= least)
+    rows = [measured[one] for one in ids]
+    first = np.array([row.first_seconds for row in rows], dtype=float)
+    more = np.array([row.more_seconds for row in rows], dtype=float)
+    tokens = np.array([row.tokens for row in rows], dtype=float)
+    if metric is Metric.TIME_TO_FIRST_TOKEN:
+        return Sample(ids, first, np.ones(len(ids)), lowest=0.0)
+    if metric is Metric.TIME_PER_OUTPUT_TOKEN:
+        return Sample(ids, more, tokens - 1, lowest=0.0)
+    if metric is Metric.TOKENS_PER_SECOND:
+        return Sample(ids, tokens, first + more, lowest=0.0)
+    return Sample(ids, np.array([row.peak_bytes for row in rows]) / 2**20, np.ones(len(ids)), lowest=0.0)
+
+
 _TEXT_METRICS: Final[Mapping[Metric, Callable[[str, str], float]]] = {
     Metric.EXACT_MATCH: exact_match,
     Metric.TOKEN_F1: token_f1,
     Metric.ROUGE_1: rouge_1,
     Metric.ROUGE_2: rouge_2,
     Metric.ROUGE_L: rouge_l,
+    Metric.METEOR: meteor,
 }

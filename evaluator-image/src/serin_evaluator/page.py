@@ -10,23 +10,26 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 _SHOWN_TEXT: Final = 1200
+_NAME_LETTERS: Final = 16  # of a slice, beside its number of examples
+_NAME_WIDTH: Final = 190  # that many of the widest usual letters
 _STYLE: Final = """
 :root{--bg:#fff;--fg:#1c2430;--soft:#5b6675;--line:#d9dee5;--panel:#f5f7fa;--Candidate:#1f6feb;--Incumbent:#8a6d00;
 --Base:#6b7686;--good:#1a7f37;--bad:#b3261e}
 @media (prefers-color-scheme:dark){:root{--bg:#12161c;--fg:#e5e9ef;--soft:#9aa5b4;--line:#303844;--panel:#1a2029;
 --Candidate:#6ea8ff;--Incumbent:#e0b93d;--Base:#95a1b2;--good:#56d364;--bad:#ff7b72}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;background:var(--bg);color:var(--fg);
-font:15px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+font:15px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}h1{font-size:1.5rem;margin:0 0 .25rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 h3{font-size:1rem;margin:1.25rem 0 .25rem}p{margin:.25rem 0}.soft{color:var(--soft)}.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line);
+table{border-collapse:collapse;width:100%;overflow-wrap:break-word}th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid var(--line);
 vertical-align:top}th{font-weight:600;color:var(--soft)}.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 code,pre{font:13px/1.45 ui-monospace,monospace}code{overflow-wrap:anywhere}pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
 .notes{background:var(--panel);border-left:4px solid var(--bad);padding:.6rem 1rem;margin:1rem 0}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));gap:.75rem;background:var(--panel);padding:.75rem;
-margin:.5rem 0}.pair>div>b{display:block;color:var(--soft);font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}
-svg{display:block;max-width:100%}td svg{min-width:14rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
+.pair{display:grid;grid-template-columns:1fr;gap:.75rem;background:var(--panel);padding:.75rem;
+margin:.5rem 0}@media (min-width:48rem){.pair{grid-template-columns:1fr 1fr}}.pair>div{min-width:0}
+.pair>div>b{display:block;color:var(--soft);font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}
+svg{display:block;max-width:100%;height:auto}td svg{min-width:11rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .Candidate{color:var(--Candidate)}.Incumbent{color:var(--Incumbent)}.Base{color:var(--Base)}
-.figures{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}figcaption{color:var(--soft)}
+.figures{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0;max-width:100%}figcaption{color:var(--soft)}
 """
 
 
@@ -44,6 +47,7 @@ def page(report: Json) -> str:
             _comparison(report),
             _slices(report),
             _reliability(report),
+            _preferred(report),
             _regressions(report),
             _suites(report),
             _lineage(report),
@@ -104,7 +108,7 @@ def _comparison(report: Json) -> str:
                  if (one["suite"], one["metric"], one["slice"]) == (suite, metric, None)]  # fmt: skip
         rows += (
             f'<tr><td><b>{_text(suite)}/{_text(metric)}</b><br><span class="soft">{_text(first["unit"])}; {arrow}</span></td>'
-            f'{cells}<td>{_intervals(list(of.values()))}</td><td class="n">{"<br>".join(apart) or "–"}</td></tr>'
+            f'{cells}<td>{_intervals(list(of.values()))}</td><td class="n">{"".join(apart) or "–"}</td></tr>'
         )
     return (
         '<h2>Candidate beside what it is compared with</h2><div class="scroll"><table><thead><tr><th>metric</th>'
@@ -122,33 +126,34 @@ def _difference(one: Json, direction: str) -> str:
     better = (one["high"] < 0) if direction == "LowerIsBetter" else (one["low"] > 0)
     worse = (one["low"] > 0) if direction == "LowerIsBetter" else (one["high"] < 0)
     shade = "good" if better else "bad" if worse else "soft"
-    word = "better" if better else "worse" if worse else "within noise"
+    word = "better than" if better else "worse than" if worse else "within noise of"
     return (
-        f'<span class="{shade}">{one["difference"]:+.4g} {word}</span><br><span class="soft">{_range(one, signed=True)} against'
-        f" {_text(one['against'])}, n = {one['n']}, {_text(one['method'])}</span>"
+        f'<p><span class="{shade}">{one["difference"]:+.4g} {word} {_text(one["against"])}</span><br>'
+        f'<span class="soft">{_range(one, signed=True)}<br>n = {one["n"]}, {_text(one["method"])}</span></p>'
     )
 
 
-def _intervals(scores: Sequence[Json], width: int = 220, names: Sequence[str] = ()) -> str:
+def _intervals(scores: Sequence[Json], names: Sequence[str] = ()) -> str:
     """One line for each score: its interval, and a dot at its value, all on one scale."""
+    width = 220
     low, high = min(one["low"] for one in scores), max(one["high"] for one in scores)
     span = (high - low) or 1.0
-    left = 130 if names else 6
+    left = 6 + (_NAME_WIDTH if names else 0)
     lines = ""
     for place, one in enumerate(scores):
         at = [left + (one[end] - low) / span * (width - 12) for end in ("low", "value", "high")]
         y = 10 + 16 * place
-        name = f'<text x="0" y="{y + 4}">{_text(names[place][:24])}</text>' if names else ""
+        name = f'<text x="0" y="{y + 4}">{_text(names[place])}</text>' if names else ""
         lines += (
             f'{name}<g class="{_text(one["role"])}" fill="currentColor" stroke="currentColor"><title>{_text(one["role"])}'
             f" {_number(one['value'])} {_range(one)}</title>"
             f'<line x1="{at[0]:.1f}" y1="{y}" x2="{at[2]:.1f}" y2="{y}" stroke-width="3"/>'
             f'<circle cx="{at[1]:.1f}" cy="{y}" r="4" stroke="none"/></g>'
         )
-    height = 16 * len(scores) + 18
+    height = 16 * len(scores) + 22
     ends = (
-        f'<text x="{left}" y="{height - 1}">{_number(low)}</text>'
-        f'<text x="{left + width - 12}" y="{height - 1}" text-anchor="end">{_number(high)}</text>'
+        f'<text x="{left}" y="{height - 5}">{_number(low)}</text>'
+        f'<text x="{left + width - 12}" y="{height - 5}" text-anchor="end">{_number(high)}</text>'
     )
     total = left + width
     return f'<svg viewBox="0 0 {total} {height}" width="{total}" height="{height}" role="img">{lines}{ends}</svg>'
@@ -160,12 +165,27 @@ def _slices(report: Json) -> str:
     for suite, metric, field in dict.fromkeys((one["suite"], one["metric"], one["slice"]["field"]) for one in parts):
         of = [one for one in parts if (one["suite"], one["metric"], one["slice"]["field"]) == (suite, metric, field)]
         of.sort(key=lambda one: (one["slice"]["value"], one["role"] != "Candidate"))
-        names = [f"{one['slice']['value']} (n = {one['n']})" for one in of]
         found += (
             f"<figure><figcaption>{_text(suite)}/{_text(metric)} by {_text(field)}</figcaption>"
-            f"{_intervals(of, 260, names)}</figure>"
+            f"{_intervals(of, _slice_names(of))}</figure>"
         )
     return f'<h2>Slices</h2><div class="figures">{found}</div>' if found else ""
+
+
+def _slice_names(scores: Sequence[Json]) -> list[str]:
+    """The slice at the first model's line, and the other models below it."""
+    names: list[str] = []
+    for place, one in enumerate(scores):
+        value = one["slice"]["value"]
+        if place and scores[place - 1]["slice"]["value"] == value:
+            names.append(f"\u2003{one['role']}")
+        else:
+            names.append(f"{_short(value)} (n = {one['n']})")
+    return names
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 1]}…"
 
 
 def _reliability(report: Json) -> str:
@@ -203,6 +223,28 @@ def _diagram(one: Json, size: int = 200) -> str:
     )
 
 
+def _preferred(report: Json) -> str:
+    if not report["preferred"]:
+        return ""
+    rows = "".join(
+        f"<tr><td><b>{_text(one['suite'])}/{_text(one['metric'])}</b></td><td>{_text(one['by'])}</td>"
+        f'<td class="{_text(one["against"])}">{_text(one["against"])}</td><td class="n">{one["pairs"]}</td>'
+        f'<td class="n">{one["scored"]}</td><td class="n">{one["same"]}</td><td class="n">{one["reversed"]}</td>'
+        f'<td class="n">{_number(one["firstShare"])}</td><td class="n">{one["unreadable"] + one["refused"]}</td>'
+        f'<td class="n">{one["waiting"]}</td><td class="n">{one["ratedBySeveral"]}</td>'
+        f'<td class="n">{_number(one["agreement"])}</td></tr>'
+        for one in report["preferred"]
+    )
+    return (
+        '<h2>Preferred answers</h2><div class="scroll"><table><thead><tr><th>metric</th><th>by</th><th>against</th>'
+        "<th>pairs</th><th>scored</th><th>same answer</th><th>went with the order</th><th>first answer chosen</th>"
+        f"<th>no verdict</th><th>not rated yet</th><th>rated by several</th><th>agreement</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        '<p class="soft">Each pair is shown to a judge in both orders. Where the first answer is chosen much more or less often'
+        " than in half of the verdicts, the order has a say: such pairs count as ties. Agreement is Krippendorff's alpha of people:"
+        " 1 is always, 0 what chance gives.</p>"
+    )
+
+
 def _regressions(report: Json) -> str:
     found = "".join(_regression(one) for one in report["regressions"])
     return f"<h2>Worst regressions</h2>{found}" if found else ""
@@ -223,7 +265,7 @@ def _regression(one: Json) -> str:
 
 def _suites(report: Json) -> str:
     rows = "".join(
-        f"<tr><td><b>{_text(suite['name'])}</b></td><td><code>{_text(suite['dataset']['uri'])}</code><br>"
+        f"<tr><td><b>{_text(suite['name'])}</b></td><td><code>{_text((suite['dataset'] or suite['benchmark'])['uri'])}</code><br>"
         f'<code class="soft">{_text(suite["datasetDigest"])}</code></td><td class="n">{suite["rows"]}</td>'
         f'<td class="n">{suite["withoutAnswer"]}</td><td class="n">{suite["chosen"]}</td></tr>'
         for suite in report["suites"]

@@ -5,6 +5,7 @@ messages are rendered by the tokenizer's chat template. `serin_trainer/tokens.py
 tests/images holds the two together. Not here: what the model does with the tokens.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from serin_evaluator.errors import DataError
@@ -15,7 +16,9 @@ from serin_evaluator.suites import Example
 class Prompts:
     """The prompts of one model's tokenizer."""
 
-    def __init__(self, tokenizer: Any, uri: str) -> None:
+    def __init__(self, tokenizer: Any, uri: str, before: Sequence[int] = ()) -> None:
+        """`before` are the tokens of a learned prompt."""
+        self._before = tuple(before)
         self._tokenizer = tokenizer
         self._uri = uri
 
@@ -81,4 +84,5 @@ class Prompts:
 
     def _begun(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos_token_id
-        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+        begun = ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+        return [*self._before, *begun]

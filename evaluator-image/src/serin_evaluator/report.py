@@ -10,20 +10,38 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
+from serin_evaluator import meteor
+from serin_evaluator.benchmarks import harness_version
 from serin_evaluator.cache import evaluator_version
 from serin_evaluator.calibration import Confidences
-from serin_evaluator.config import Digest, Document, EvaluateConfig, Job, Key, Metric, Model, PvcUri, Role, Suite
-from serin_evaluator.corpus import signatures
+from serin_evaluator.config import (
+    OF_SPEED,
+    PAIRWISE,
+    Digest,
+    Document,
+    EvaluateConfig,
+    Job,
+    Key,
+    Metric,
+    Model,
+    PvcUri,
+    Role,
+    Suite,
+)
+from serin_evaluator.corpus import OF_CORPORA, signatures
 from serin_evaluator.curves import PROBABILITIES
 from serin_evaluator.errors import StageError
+from serin_evaluator.fewshot import asked_digest
 from serin_evaluator.junit import junit
 from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import LOWER_IS_BETTER, direction, unit
 from serin_evaluator.page import page
+from serin_evaluator.pairs import Pairs
 from serin_evaluator.result import Difference, Score, write_atomically
 from serin_evaluator.scoring import Key as ScoreKey
 from serin_evaluator.scoring import Samples, Scores
 from serin_evaluator.suites import Example, LoadedSuite
+from serin_evaluator.templates import template_digest
 from serin_evaluator.uncertainty import RESAMPLES
 from serin_evaluator.uris import local_path
 
@@ -48,7 +66,33 @@ class ReportedSuite(Suite):
     chosen: int
     too_long: dict[Role, dict[str, int]]
     slice_sizes: dict[str, dict[str, int]]
+    prompts_digest: Digest
+    """Of all questions as the models were given them, before their chat templates."""
+    shots: tuple[int, ...]
+    """The lines of the solved examples that stood before each question."""
+    shots_digest: Digest | None
+    """Of the file that they are from."""
     notes: tuple[str, ...]
+    tasks: tuple["ReportedTask", ...]
+    """What a benchmark's tasks were, so that its numbers can be made again."""
+
+
+class ReportedTask(Document):
+    """A task of lm-evaluation-harness as it was asked."""
+
+    name: str
+    version: str
+    """As its file says."""
+    harness_version: str
+    config_digest: Digest
+    """Of its file with all that it includes."""
+    prompts_digest: Digest
+    """Of all requests, with their few-shot examples and before any chat template."""
+    groups: tuple[str, ...]
+    num_fewshot: int
+    filter: str
+    rows: int
+    chosen: int
 
 
 class Intervals(Document):
@@ -83,6 +127,28 @@ class Said(Document):
 
     text: str | None
     value: float | None
+
+
+class Preferred(Document):
+    """How a judge or people chose between the candidate's answers and another model's."""
+
+    suite: str
+    metric: Metric
+    against: Role
+    by: str
+    pairs: int
+    same: int
+    scored: int
+    reversed: int
+    """Pairs whose verdict went with the place of the answers: ties."""
+    first_share: float | None
+    """How often the answer shown first is chosen; 0.5 is without a bias for the place."""
+    unreadable: int
+    refused: int
+    waiting: int
+    rated_by_several: int
+    agreement: float | None
+    """Krippendorff's alpha over the pairs that several people rated: 1 is always, 0 what chance gives."""
 
 
 class Regression(Document):
@@ -121,13 +187,16 @@ class Report(Document):
     seed: int
     intervals: Intervals = Intervals()
     models: tuple[Model, ...]
+    chat_templates: dict[Role, Digest | None]
+    """Of each model's chat template; null when it has none, or lies on a hub."""
     suites: tuple[ReportedSuite, ...]
     scores: tuple[ReportedScore, ...]
     comparisons: tuple[Difference, ...]
     missing: tuple[Left, ...]
     signatures: dict[Metric, str]
-    """What BLEU and ChrF can be compared under with other people's."""
+    """What BLEU, ChrF and METEOR can be compared under with other people's."""
     reliability: tuple[Reliability, ...]
+    preferred: tuple[Preferred, ...]
     regressions: tuple[Regression, ...]
     lineage: dict[str, Any]
     """As the candidate's manifest says; empty when it has none."""
@@ -172,6 +241,7 @@ def made(
         evaluator_version=evaluator_version(),
         seed=config.seed,
         models=config.models,
+        chat_templates={model.role: template_digest(model.uri) for model in config.models},
         suites=tuple(_suite(suite, measured) for suite in suites),
         scores=tuple(
             ReportedScore(**dict(one), unit=unit(one.metric), direction=direction(one.metric)) for one in scores.scores
@@ -179,11 +249,11 @@ def made(
         comparisons=scores.comparisons,
         missing=tuple(Left(what=one.what, why=one.why) for one in scores.missing),
         signatures=(
-            {metric: of for metric, of in signatures().items() if metric in metrics}
-            if metrics & {Metric.BLEU, Metric.CHR_F}
-            else {}
+            ({metric: of for metric, of in signatures().items() if metric in metrics} if metrics & OF_CORPORA else {})
+            | ({Metric.METEOR: meteor.signature()} if Metric.METEOR in metrics else {})
         ),
         reliability=tuple(_reliability(found)),
+        preferred=tuple(_preferred(suites, measured)),
         regressions=tuple(_regressions(suites, measured, found)),
         lineage=_lineage(config),
         examples=examples,
@@ -203,14 +273,34 @@ def _suite(suite: LoadedSuite, measured: Measurements) -> ReportedSuite:
         chosen=len(suite.examples),
         too_long={role: _too_long(of_model[name]) for role, of_model in measured.items()},
         slice_sizes=sizes,
+        prompts_digest=asked_digest(suite),
+        shots=tuple(shot.line for shot in suite.shots),
+        shots_digest=suite.shots_digest,
         notes=tuple(notes(suite, measured)),
+        tasks=tuple(_tasks(suite)),
     )
+
+
+def _tasks(suite: LoadedSuite) -> Iterator[ReportedTask]:
+    for task in suite.benchmark.tasks if suite.benchmark is not None else ():
+        yield ReportedTask(
+            name=task.name,
+            version=str(task.made.VERSION),
+            harness_version=harness_version(),
+            config_digest=task.config_digest,
+            prompts_digest=task.prompts_digest,
+            groups=task.groups,
+            num_fewshot=task.made.get_config("num_fewshot") or 0,
+            filter=task.filter,
+            rows=task.rows,
+            chosen=len(task.docs),
+        )
 
 
 def notes(suite: LoadedSuite, measured: Measurements) -> Iterator[str]:
     """What is scored on less than it seems, in sentences: nothing is left out or counted as wrong silently."""
     name, chosen = suite.suite.name, len(suite.examples)
-    if suite.without_answer:
+    if suite.without_answer and suite.suite.needs_answers:
         yield f"{suite.without_answer} of {suite.rows} rows of {name} have no answer and are not scored."
     for one in suite.suite.slices:
         without = sum(all(part.field != one.field for part in example.slices) for example in suite.examples.values())
@@ -220,6 +310,11 @@ def notes(suite: LoadedSuite, measured: Measurements) -> Iterator[str]:
         for kind, left in _too_long(of_model[name]).items():
             if left:
                 yield f"{role} could not be given {left} of {chosen} examples of {name} ({kind}): they do not fit its context."
+        for one, entry in of_model[name].flags.items():
+            if entry.too_long:
+                yield f"The classifier {one} could not read {len(entry.too_long)} of {chosen} answers of {role} to {name}."
+        for metric, pairs in of_model[name].pairs.items():
+            yield from _said_of_pairs(name, metric, pairs)
         said = of_model[name].generation
         if said is None:
             continue
@@ -228,12 +323,53 @@ def notes(suite: LoadedSuite, measured: Measurements) -> Iterator[str]:
         if silent:
             yield f"{role} answered nothing to {silent} of {len(said.measured)} examples of {name}; they are scored as they are."
         if cut:
-            most = suite.suite.max_new_tokens
+            most = "the most" if suite.benchmark is not None else suite.suite.max_new_tokens
             yield f"{role} was cut off at {most} tokens in {cut} of {len(said.measured)} examples of {name}."
 
 
+def _said_of_pairs(suite: str, metric: Metric, pairs: Pairs) -> Iterator[str]:
+    """What one should know before one believes a judge."""
+    yield from pairs.notes
+    what = f"{metric} of {suite}"
+    if pairs.reversed:
+        yield f"{what}: in {pairs.reversed} of {pairs.pairs} pairs the verdict went with the order; they count as ties."
+    if pairs.unreadable:
+        yield f"{what}: {pairs.by} gave no readable verdict on {pairs.unreadable} of {pairs.pairs} pairs; they are not scored."
+    if pairs.refused:
+        yield f"{what}: {pairs.by} would not take {pairs.refused} of {pairs.pairs} pairs; they are not scored."
+    if pairs.waiting and pairs.worth:
+        yield f"{what}: {pairs.waiting} of {pairs.pairs} pairs are not rated yet; they are not scored."
+
+
+def _preferred(suites: Sequence[LoadedSuite], measured: Measurements) -> Iterator[Preferred]:
+    for suite in suites:
+        for metric, pairs in measured[Role.CANDIDATE][suite.suite.name].pairs.items():
+            share = pairs.first_share
+            yield Preferred(
+                suite=suite.suite.name,
+                metric=metric,
+                against=pairs.against,
+                by=pairs.by,
+                pairs=pairs.pairs,
+                same=pairs.same,
+                scored=len(pairs.worth),
+                reversed=pairs.reversed,
+                first_share=None if share is None else round(share, 6),
+                unreadable=pairs.unreadable,
+                refused=pairs.refused,
+                waiting=pairs.waiting,
+                rated_by_several=pairs.rated_by_several,
+                agreement=None if pairs.agreement is None else round(pairs.agreement, 6),
+            )
+
+
 def _too_long(measured: Measured) -> dict[str, int]:
-    entries = {"likelihood": measured.likelihood, "generation": measured.generation, "choice": measured.choice}
+    entries = {
+        "likelihood": measured.likelihood,
+        "generation": measured.generation,
+        "choice": measured.choice,
+        "speed": measured.speed,
+    }
     return {kind: len(entry.too_long) for kind, entry in entries.items() if entry is not None}
 
 
@@ -251,7 +387,12 @@ def _regressions(suites: Sequence[LoadedSuite], measured: Measurements, found: S
         return []
     losses: list[tuple[float, LoadedSuite, Metric, int]] = []
     for suite in suites:
-        name, metric = suite.suite.name, suite.suite.metrics[0]
+        name = suite.suite.name
+        metric = next((one for one in suite.suite.metrics if one not in PAIRWISE | OF_SPEED), None)
+        if metric is None:
+            continue
+        if ScoreKey(name, metric, Role.CANDIDATE) not in found:
+            continue
         ours, theirs = (found[ScoreKey(name, metric, role)].by_example() for role in (Role.CANDIDATE, against))
         sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
         for line, value in ours.items():
@@ -295,7 +436,10 @@ def _lineage(config: EvaluateConfig) -> dict[str, Any]:
 def _examples(suites: Sequence[LoadedSuite], measured: Measurements, found: Samples) -> Iterator[dict[str, Any]]:
     for suite in suites:
         name = suite.suite.name
-        values = {key: of.by_example() for key, of in found.items() if key.suite == name and key.slice is None}
+        values: dict[tuple[Role, Metric], dict[int, float | None]] = {}
+        for key, of in found.items():
+            if key.suite == name and (key.slice is None or suite.benchmark is not None):
+                values.setdefault((key.role, key.metric), {}).update(of.by_example())
         for line, example in suite.examples.items():
             yield {
                 "suite": name,
@@ -306,18 +450,29 @@ def _examples(suites: Sequence[LoadedSuite], measured: Measurements, found: Samp
                 "models": {
                     role: {
                         **_said(of_model[name], example, line),
-                        "metrics": {key.metric: of.get(line) for key, of in values.items() if key.role is role},
+                        "metrics": {metric: of.get(line) for (whose, metric), of in values.items() if whose is role},
+                        **_more_of(of_model[name], line),
                     }
                     for role, of_model in measured.items()
                 },
             }
 
 
+def _more_of(measured: Measured, line: int) -> dict[str, Any]:
+    """What classifiers said of the answer, and how long it took."""
+    flags = {name: entry.measured[line].probability for name, entry in measured.flags.items() if line in entry.measured}
+    speed = measured.speed.measured.get(line) if measured.speed else None
+    told: dict[str, Any] = {"classifiers": flags} if flags else {}
+    if speed is not None:
+        told |= {"firstSeconds": speed.first_seconds, "moreSeconds": speed.more_seconds, "peakBytes": speed.peak_bytes}
+    return told
+
+
 def _said(measured: Measured, example: Example, line: int) -> dict[str, Any]:
     """What the model answered: its own words, or its choice and how likely it finds each."""
     told: dict[str, Any] = {}
     chosen = measured.choice.measured.get(line) if measured.choice else None
-    if chosen is not None:
+    if chosen is not None and example.choices:
         likeliest = max(range(len(example.choices)), key=lambda place: chosen.log_likelihoods[place])
         told = {"text": example.choices[likeliest].strip(), "logLikelihoods": chosen.log_likelihoods}
     said = measured.generation.measured.get(line) if measured.generation else None

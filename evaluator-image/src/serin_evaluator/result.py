@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from serin_evaluator import shapes
 from serin_evaluator.config import Document, Method, Metric, Name, PvcUri, Role, Slice
 
 LIMIT_BYTES = 4096
@@ -36,6 +37,8 @@ class Score(Document):
     curve: Curve = ()
     slice: Slice | None = None
     """The part of the suite that it is of; None: all of it."""
+    against: Literal[Role.BASE, Role.INCUMBENT] | None = None
+    """Of a metric of pairs: whose answers the candidate's are preferred to."""
 
 
 class Difference(Document):
@@ -54,12 +57,34 @@ class Difference(Document):
     slice: Slice | None = None
 
 
+Counts = Annotated[tuple[int, ...], Field(max_length=len(shapes.CHARACTERS) + 1)]
+
+
+class Reference(Document):
+    """How many examples fell into each bucket of length, and how many answers were of each kind (`shapes.KINDS`)."""
+
+    prompt_characters: Counts
+    answer_characters: Counts
+    answer_kinds: Annotated[tuple[int, ...], Field(max_length=len(shapes.KINDS))]
+
+
+class Awaiting(Document):
+    """A pack of pairs that people have not rated yet."""
+
+    suite: Name
+    pack_uri: PvcUri
+    pairs: int
+
+
 class Output(Document):
     """What a finished evaluation hands on."""
 
     report_uri: PvcUri
     scores: tuple[Score, ...]
     comparisons: tuple[Difference, ...]
+    reference: Reference | None = None
+    """What the examples and the candidate's answers look like; None when it answered nothing by itself."""
+    awaiting: tuple[Awaiting, ...] = ()
 
 
 class NoOutput(Document):
@@ -81,8 +106,11 @@ class Result(Document):
         """The document, made to fit: first the texts are shortened, then scores are left out from the end."""
         document = self.model_dump(mode="json", by_alias=True)
         for row in [*document["output"].get("scores", ()), *document["output"].get("comparisons", ())]:
-            if row["slice"] is None:
-                del row["slice"]  # most are of no slice, and bytes are few
+            for field in ("slice", "against"):
+                if row[field] is None:
+                    del row[field]  # most have none, and bytes are few
+        if document["output"].get("reference", 0) is None:
+            del document["output"]["reference"]
         document["message"] = _cut(document["message"], 1200)
         document["advice"] = _cut(document["advice"], 400)
         while len(_json(document)) > LIMIT_BYTES and _shrink(document):

@@ -12,10 +12,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serin_evaluator.config import OF_CHOICES, Comparison, EvaluateConfig, Metric, Role, Slice, named
+from serin_evaluator.classifying import classified_sample
+from serin_evaluator.config import (
+    OF_CHOICES,
+    OF_CLASSIFIERS,
+    OF_SPEED,
+    PAIRWISE,
+    Comparison,
+    EvaluateConfig,
+    Metric,
+    Role,
+    Slice,
+    named,
+)
 from serin_evaluator.labels import choice_sample
 from serin_evaluator.measuring import Measured
-from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample
+from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample, speed_sample
 from serin_evaluator.result import Difference, Score
 from serin_evaluator.suites import LoadedSuite
 from serin_evaluator.uncertainty import AnySample, Sample, Unfit, difference, estimate
@@ -59,6 +71,7 @@ def samples(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, 
         for suite in suites
         for metric in suite.suite.metrics
         for role, of_model in measured.items()
+        if metric not in PAIRWISE or (role is Role.CANDIDATE and not why_unscored(of_model[suite.suite.name], metric))
     }
     parts = {
         key._replace(slice=part): sliced
@@ -67,15 +80,31 @@ def samples(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, 
         for key, sample in whole.items()
         if key.suite == suite.suite.name and len(sliced := sample.only(lines)) >= FEWEST_EXAMPLES
     }
-    return whole | parts
+    tasks = {suite.suite.name: suite.benchmark for suite in suites}
+    return {
+        key: sample
+        for key, sample in (whole | parts).items()
+        if (of := tasks[key.suite]) is None or of.is_number(key.metric, key.slice)
+    }
 
 
 def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> AnySample:
+    if suite.benchmark is not None:
+        if measured.values is None:
+            measured.values = suite.benchmark.values(measured.choice, measured.generation)
+        return suite.benchmark.sample(metric, measured.values)
     if metric in OF_CHOICES:
         assert measured.choice is not None
         assert suite.suite.choices is not None
         right = {line: example.right for line, example in suite.examples.items()}
         return choice_sample(metric, measured.choice.measured, right, suite.suite.choices.labels)
+    if metric in PAIRWISE:
+        return measured.pairs[metric].sample()
+    if metric in OF_CLASSIFIERS:
+        return classified_sample(metric, suite.suite, measured)
+    if metric in OF_SPEED:
+        assert measured.speed is not None
+        return speed_sample(metric, measured.speed.measured)
     if metric in FROM_LIKELIHOOD:
         assert measured.likelihood is not None
         return likelihood_sample(metric, measured.likelihood.measured)
@@ -84,13 +113,39 @@ def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> AnySample
     return generation_sample(metric, measured.generation.measured, answers)
 
 
-def score(config: EvaluateConfig, found: Samples) -> Scores:
-    """Scores of all samples, and the comparisons that the config asks for."""
+def why_unscored(measured: Measured, metric: Metric) -> str:
+    """Why what was preferred gives no score; empty when it does."""
+    return measured.pairs[metric].why_unscored
+
+
+def unscored(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]) -> dict[str, str]:
+    """By name, why a metric of pairs, or of several tasks, has no score."""
+    several = "each task has one (slice: {field: task, value: <task>}), and there is no such number of several together"
+    of_tasks = {
+        named(suite.suite.name, metric): several
+        for suite in suites
+        for metric in suite.suite.metrics
+        if suite.benchmark is not None and not suite.benchmark.is_number(metric, None)
+    }
+    return of_tasks | {
+        named(suite.suite.name, metric): why
+        for suite in suites
+        for metric in suite.suite.metrics
+        if metric in PAIRWISE and (why := why_unscored(measured[Role.CANDIDATE][suite.suite.name], metric))
+    }
+
+
+def score(config: EvaluateConfig, found: Samples, why: Mapping[str, str] | None = None) -> Scores:
+    """Scores of all samples, and the comparisons that the config asks for. `why` tells of those without a sample."""
     missing: list[Missing] = []
     scores = [made for key, sample in found.items() if (made := _score(config, key, sample, missing))]
     comparisons = [made for one in config.comparisons if (made := _compare(config, one, found, missing))]
     names = {named(key.suite, key.metric, key.slice) for key in found}
-    missing += [Missing(wanted, _why_absent(wanted, names)) for wanted in config.wanted if wanted not in names]
+    missing += [
+        Missing(wanted, (why or {}).get(wanted.partition("@")[0]) or _why_absent(wanted, names))
+        for wanted in config.wanted
+        if wanted not in names
+    ]
     return Scores(tuple(scores), tuple(comparisons), tuple(missing))
 
 
@@ -125,7 +180,17 @@ def _score(config: EvaluateConfig, key: Key, sample: AnySample, missing: list[Mi
         high=_rounded(made.high),
         curve=_curve(made.curve) if role is Role.CANDIDATE and config.wants(suite, metric, part) else (),
         slice=part,
+        against=_against(config, suite, metric),
     )
+
+
+def _against(config: EvaluateConfig, suite: str, metric: Metric) -> Role | None:
+    """Whose answers a metric of pairs prefers the candidate's to."""
+    if metric not in PAIRWISE:
+        return None
+    asked = next(one for one in config.suites if one.name == suite)
+    by = asked.judge if metric is Metric.JUDGE_WIN_RATE else asked.preference
+    return by.against if by is not None else None
 
 
 def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing: list[Missing]) -> Difference | None:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serin_evaluator.curves import Array
+from serin_evaluator.curves import FAR, Array
 
 _STEP = 1e-4
-_FAR = 99.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Sums:
     alone: Array
     lowest: float = 0.0
     highest: float = math.inf
+    ends: tuple[Array, Array] | None = None
+    """The rows of the worst and of the best example that could have been among them; None when these are not known."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,7 +60,18 @@ def studentised(samples: Sequence[Sums], counts: Array) -> tuple[Array, Array, A
     away = values - value
     with np.errstate(all="ignore"):
         found = np.where(stderrs > 0, away / stderrs, np.where(away == 0, 0.0, np.sign(away) * np.inf))
-    return value[0], stderr[0], np.nan_to_num(np.clip(found, -_FAR, _FAR))
+    return value[0], stderr[0], np.nan_to_num(np.clip(found, -FAR, FAR))
+
+
+def with_unseen(samples: Sequence[Sums], weights: Array, best: bool) -> Array:
+    """The first sample's metric minus the second's under weights of the examples and, last, of one that was not seen: the
+    best for the first sample and the worst for the second, or the other way round."""
+    value = np.zeros(len(weights))
+    for place, sample in enumerate(samples):
+        assert sample.ends is not None
+        rows = np.vstack([sample.rows, sample.ends[int(best != bool(place))]])
+        value += (-1.0 if place else 1.0) * sample.of(weights @ rows)
+    return value
 
 
 def _moments(samples: Sequence[Sums], counts: Array) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Scores of one answer against the right one, from 0 to 1, by their words.
 
-ROUGE counts as the `rouge-score` package does (held against it in tests; the package itself would bring nltk into the
-image for these few lines). Not here: scores of a whole corpus (`corpus.py`).
+ROUGE counts as the `rouge-score` package does (held against it in tests). Not here: scores of a whole corpus (`corpus.py`), and
+METEOR, which needs a dictionary (`meteor.py`).
 """
 
 import re

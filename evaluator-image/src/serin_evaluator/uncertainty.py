@@ -16,7 +16,7 @@ import numpy as np
 from serin_evaluator import curves, sums
 from serin_evaluator.calibration import Confidences
 from serin_evaluator.config import Method
-from serin_evaluator.curves import PROBABILITIES, Array
+from serin_evaluator.curves import FAR, PROBABILITIES, Array
 from serin_evaluator.sums import Sums
 
 RESAMPLES: Final = 10_000
@@ -26,8 +26,8 @@ _DRAWN: Final = 200_000_000
 _BLOCK_CELLS: Final = 4_000_000
 """Resampled cells held in memory at once: 32 MB."""
 _NO_SPREAD: Final = 1e-10
-_FAR: Final = 99.0
-"""Stands for a studentised resample without any spread of its own."""
+_NO_SPREAD_OF_SUMS: Final = 1e-5
+"""Of the metric's range: the slopes of `sums.py` are measured in steps, so a perfect score seems to have a little spread."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def estimate(sample: AnySample, seed: Sequence[int]) -> Estimate:
         curve = curves.of_share(round(float(sample.numerators.sum())), n)
         return _estimate(value, n, math.sqrt(value * (1 - value) / n), curve)
     ratio = Sample(sample.ids, sample.numerators, sample.weights)
-    made = _by_bootstrap([ratio], seed, -math.inf, math.inf)
+    ends = (sample.lowest, sample.highest) if sample.transform is LINEAR else (-math.inf, math.inf)
+    made = _by_bootstrap([ratio], seed, *ends)
     if made.stderr == 0:
         return _estimate(value, n, 0.0, curves.of_no_spread(value, n, sample.lowest, sample.highest))
     with np.errstate(over="ignore"):
@@ -184,8 +185,16 @@ def _by_bootstrap(samples: Sequence[Sample], seed: Sequence[int], lowest: float,
     value, stderr = float(drawn[0][0]), float(drawn[0][1])
     if not math.isfinite(value + stderr) or stderr <= _NO_SPREAD * max(1.0, abs(value)):
         return _estimate(value, n, 0.0, curves.of_no_spread(value, n, lowest, highest))
+    resampled = np.concatenate([found for _, _, found in drawn], axis=-1)
+
+    def statistic(weights: Array, best: bool) -> Array:
+        sample, usual = samples[0], samples[0].weights.mean()
+        of_unseen = (highest if best else lowest) * usual
+        return weights @ np.append(sample.numerators, of_unseen) / (weights @ np.append(sample.weights, usual))
+
+    bounded = len(samples) == 1 and math.isfinite(lowest) and math.isfinite(highest)
     curve = curves.of_resamples(
-        drawn[0][0], drawn[0][1], np.concatenate([resampled for _, _, resampled in drawn], axis=-1), n
+        drawn[0][0], drawn[0][1], resampled, n, _with_unseen(statistic, value, n, seed) if bounded else None
     )
     return _estimate(value, n, stderr, np.clip(curve, lowest, highest))
 
@@ -195,10 +204,31 @@ def _of_sums(samples: Sequence[Sums], seed: Sequence[int], lowest: float, highes
     n = len(samples[0])
     drawn = [sums.studentised(samples, counts) for counts in resamples(n, seed)]
     value, stderr = float(drawn[0][0]), float(drawn[0][1])
-    if not math.isfinite(value + stderr) or stderr <= _NO_SPREAD * max(1.0, abs(value)):
+    if not math.isfinite(value + stderr) or stderr <= _NO_SPREAD_OF_SUMS * (highest - lowest):
         return _estimate(value, n, 0.0, curves.of_no_spread(value, n, lowest, highest))
-    curve = curves.of_resamples(drawn[0][0], drawn[0][1], np.concatenate([found for _, _, found in drawn]), n)
+
+    def statistic(weights: Array, best: bool) -> Array:
+        return sums.with_unseen(samples, weights, best)
+
+    bounded = all(sample.ends is not None for sample in samples)
+    resampled = np.concatenate([found for _, _, found in drawn])
+    curve = curves.of_resamples(
+        drawn[0][0], drawn[0][1], resampled, n, _with_unseen(statistic, value, n, seed) if bounded else None
+    )
     return _estimate(value, n, stderr, np.clip(curve, lowest, highest))
+
+
+def _with_unseen(
+    statistic: Callable[[Array, bool], Array], value: float, n: int, seed: Sequence[int]
+) -> Callable[[], Array]:
+    """The limits of a statistic of few examples that differ, worked out when they are asked for."""
+
+    def limits() -> Array:
+        drawn = [(statistic(weights, False), statistic(weights, True)) for weights in weightings(n + 1, seed)]
+        with_worst, with_best = (np.concatenate(of) for of in zip(*drawn, strict=True))
+        return curves.of_weightings(value, with_worst, with_best)
+
+    return limits
 
 
 def _of_confidences(sample: Confidences, seed: Sequence[int]) -> Estimate:
@@ -229,6 +259,17 @@ def resamples(n: int, seed: Sequence[int], number: int | None = None) -> Iterato
         yield np.bincount(places.ravel(), minlength=block * n).reshape(block, n).astype(float)
 
 
+def weightings(n: int, seed: Sequence[int]) -> Iterator[Array]:
+    """Weights of n examples, n together, drawn alike from all that there are (a flat Dirichlet), in blocks."""
+    random = np.random.default_rng([*seed, 1])
+    left = max(_FEWEST_RESAMPLES, min(RESAMPLES, _DRAWN // n))
+    while left > 0:
+        block = min(left, max(1, _BLOCK_CELLS // n))
+        left -= block
+        drawn = random.standard_exponential((block, n))
+        yield drawn * (n / drawn.sum(1, keepdims=True))
+
+
 def studentised(
     columns: Sequence[tuple[Array, Array]], transforms: Sequence[Transform], counts: Array
 ) -> tuple[Array, Array, Array]:
@@ -248,7 +289,7 @@ def studentised(
         values, stderrs = _moments(centred, ratios, transforms, counts)
         away = values - value
         found = np.where(stderrs > 0, away / stderrs, np.where(away == 0, 0.0, np.sign(away) * np.inf))
-    return value[..., 0], stderr[..., 0], np.nan_to_num(np.clip(found, -_FAR, _FAR))
+    return value[..., 0], stderr[..., 0], np.nan_to_num(np.clip(found, -FAR, FAR))
 
 
 def _moments(

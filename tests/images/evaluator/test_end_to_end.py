@@ -42,6 +42,9 @@ def test_a_taught_candidate_beats_its_base(evaluate: Evaluate, volumes: Any, mea
     assert of(result, "ExactMatch", "Candidate")["n"] == 12
     assert of(result, "Perplexity", "Candidate")["value"] < 1.5 < of(result, "Perplexity", "Base")["value"]
     assert of(result, "TokenAccuracy", "Candidate")["value"] == 1.0
+    seen = result["output"]["reference"]
+    assert [sum(seen[one]) for one in ("promptCharacters", "answerCharacters", "answerKinds")] == [12, 12, 12]
+    assert seen["answerKinds"][0] == 12  # all plain
     rouge, perplexity = result["output"]["comparisons"]
     assert rouge["low"] > 0
     assert perplexity["high"] < 0
@@ -221,3 +224,32 @@ def test_a_failure_is_tried_anew_once_its_cause_is_gone(evaluate: Evaluate, volu
     shutil.copy(volumes.root / "datasets" / "heldout.jsonl", volumes.root / "datasets" / "late.jsonl")
 
     assert evaluate(config)[1]["outcome"] == "Succeeded"
+
+
+def test_solved_examples_are_shown_to_all_models_and_kept_apart_from_a_suite_without(
+    evaluate: Evaluate, volumes: Any
+) -> None:
+    rows = [{"prompt": f"Is {index} even?", "completion": " yes" if index % 2 == 0 else " no"} for index in range(16)]
+    (volumes.root / "datasets" / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = suite_document(
+        name="plain", dataset={"uri": "pvc://datasets/sums.jsonl"}, metrics=["CrossEntropy"], maxExamples=12
+    )
+    suites = [plain, {**plain, "name": "few", "fewShot": {"examples": 3}}]
+
+    code, result = evaluate(
+        volumes.config(
+            key="f1", output="pvc://artifacts/ml/evaluate-f1", suites=suites, comparisons=[],
+            wanted=["plain/CrossEntropy", "few/CrossEntropy"],
+        )
+    )  # fmt: skip
+
+    assert (code, result["outcome"]) == (0, "Succeeded"), result
+    folder = volumes.root / "artifacts" / "ml" / "evaluate-f1"
+    report = json.loads((folder / "report.json").read_text())
+    examples = [json.loads(line) for line in (folder / "examples.jsonl").read_text().splitlines()]
+    lines = {name: {one["line"] for one in examples if one["suite"] == name} for name in ("plain", "few")}
+    assert lines["plain"] == lines["few"]
+    assert [len(suite["shots"]) for suite in report["suites"]] == [0, 3]
+    assert not lines["few"] & set(report["suites"][1]["shots"])
+    without, shown = (one for one in result["output"]["scores"] if one["role"] == "Candidate")
+    assert without["value"] != shown["value"]

@@ -9,6 +9,8 @@ from serin_evaluator.config import load
 from serin_evaluator.errors import ConfigError
 from support.evaluation import BASE, CANDIDATE, config_document, suite_document
 
+BENCHMARK = {"tasks": ["arc_easy"], "uri": "pvc://benchmarks/tasks"}
+
 
 def written(folder: Path, document: Any) -> Path:
     path = folder / "config.json"
@@ -26,12 +28,31 @@ def test_the_contracts_example_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        pytest.param({"suites": [suite_document(metrics=["METEOR"])]}, "suites.0.metrics.0", id="an unknown metric"),
+        pytest.param({"suites": [suite_document(metrics=["BERTScore"])]}, "suites.0.metrics.0", id="an unknown metric"),
         pytest.param({"models": [BASE]}, "no Candidate", id="no candidate"),
         pytest.param({"models": [CANDIDATE, CANDIDATE]}, "role Candidate is given more than once", id="two candidates"),
         pytest.param({"suites": [suite_document()] * 2}, "suite heldout is given more than once", id="one suite twice"),
         pytest.param({"suites": [suite_document(stop=[""])]}, "suites.0.stop.0", id="an empty stop string"),
         pytest.param({"suites": [suite_document(metrics=[])]}, "suites.0.metrics", id="a suite that measures nothing"),
+        pytest.param(
+            {"suites": [suite_document(benchmark=BENCHMARK)]},
+            "either dataset or benchmark",
+            id="rows beside a benchmark",
+        ),
+        pytest.param({"suites": [suite_document(dataset=None)]}, "either dataset or benchmark", id="neither of both"),
+        pytest.param(
+            {"suites": [suite_document(metrics=["MCC"])]}, "MCC is of benchmarks only", id="MCC of one's own rows"
+        ),
+        pytest.param(
+            {"suites": [suite_document(dataset=None, benchmark=BENCHMARK)]},
+            "Perplexity is not measured by benchmarks",
+            id="a benchmark's perplexity per token",
+        ),
+        pytest.param(
+            {"suites": [suite_document(dataset=None, benchmark=BENCHMARK, metrics=["Accuracy"])]},
+            "fewShot and stop are not for benchmarks",
+            id="stop strings of a benchmark",
+        ),
         pytest.param({"suites": [suite_document(metrics=["ECE"])]}, "ECE needs choices", id="calibration of free text"),
         pytest.param(
             {"suites": [suite_document(metrics=["F1Macro"], choices={"field": "options"})]},

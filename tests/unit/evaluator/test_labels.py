@@ -52,6 +52,15 @@ def test_the_standard_error_of_macro_f1_is_that_of_resamples() -> None:
     assert estimate(made, (7,)).stderr == pytest.approx(np.std(drawn), rel=0.15)
 
 
+def test_one_wrong_choice_in_sixty_leaves_macro_f1_an_end() -> None:
+    truth = [0, 1, 2] * 20
+    made = estimate(
+        choice_sample(Metric.F1_MACRO, choices([1, *truth[1:]]), dict(enumerate(truth)), ("a", "b", "c")), (7,)
+    )
+
+    assert 0.88 < made.low < made.value < made.high <= 1.0
+
+
 def test_briers_score_is_scikit_learns_for_several_classes() -> None:
     # brier_score_loss(["eggs", "ham", "spam"], [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.2, 0.2, 0.6]]) is 0.146...
     forecasts = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.2, 0.2, 0.6]]

@@ -107,13 +107,13 @@ def test_a_row_without_an_answer_needs_no_choices(volumes: Path) -> None:
     [
         pytest.param("{", "not JSON", id="not JSON"),
         pytest.param([1], "not a JSON object", id="a list"),
-        pytest.param({"text": "a"}, "none of messages, prompt and input", id="a row without a question"),
+        pytest.param({"text": "a"}, "none of messages, prompt and input; it has text", id="no question"),
         pytest.param({"prompt": 3, "completion": "x"}, "prompt is not a text but int", id="a number as prompt"),
         pytest.param({"prompt": "", "completion": "x"}, "prompt is empty", id="an empty prompt"),
         pytest.param({"messages": [{"role": "robot", "content": ""}]}, "messages[0] has no role", id="an unknown role"),
         pytest.param({"messages": []}, "messages is not a list of messages", id="no messages"),
         pytest.param(
-            {"messages": [{"role": "assistant", "content": "x"}]}, "nothing that it answers", id="no question"
+            {"messages": [{"role": "assistant", "content": "x"}]}, "nothing that it answers", id="an answer alone"
         ),
     ],
 )

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from serin_evaluator.calibration import Confidences
 from serin_evaluator.config import Method
+from serin_evaluator.curves import PROBABILITIES, of_share, of_weightings
 from serin_evaluator.sums import Sums
-from serin_evaluator.uncertainty import EXPONENTIAL, Sample, Unfit, difference, estimate
+from serin_evaluator.uncertainty import EXPONENTIAL, Sample, Unfit, difference, estimate, weightings
 
 
 def means(values: list[float], first_id: int = 0, **of: float) -> Sample:
     ids = tuple(range(first_id, first_id + len(values)))
     return Sample(ids, np.array(values, dtype=float), np.ones(len(values)), **of)
+
+
+def at(curve: np.ndarray, probability: float) -> float:
+    return float(curve[PROBABILITIES.index(probability)])
 
 
 def test_a_mean_has_the_textbooks_standard_error() -> None:
@@ -59,6 +64,42 @@ def test_an_interval_of_a_share_is_not_empty_when_all_examples_agree() -> None:
     made = estimate(means([0.0] * 50), (7,))
 
     assert (made.low, made.high) == (0.0, pytest.approx(0.0711, abs=1e-4))  # 1 - 0.025^(1/50)
+
+
+def test_when_few_examples_differ_what_was_not_seen_is_no_further_away_than_it_may_be() -> None:
+    made = estimate(means([0.3, 0.2] + [1.0] * 98, lowest=0.0, highest=1.0), (7,))
+    share = of_share(98, 100)
+
+    # Beside a share of 98 in 100, of which the two others are half right at most.
+    assert at(share, 0.025) < made.low < made.value - 2 * made.stderr
+    assert made.high <= 1.0
+
+
+def test_limits_with_one_unseen_are_clopper_and_pearsons_of_a_share() -> None:
+    right = np.array([0.0] * 2 + [1.0] * 38)
+
+    drawn = [(weights @ np.append(right, 0.0), weights @ np.append(right, 1.0)) for weights in weightings(41, (7,))]
+
+    with_worst, with_best = (np.concatenate(of) / 41 for of in zip(*drawn, strict=True))
+    curve = of_weightings(0.95, with_worst, with_best)
+    exact = of_share(38, 40)
+    for probability in (0.025, 0.05, 0.95, 0.975):
+        assert at(curve, probability) == pytest.approx(at(exact, probability), abs=0.005)
+    assert at(curve, 0.025) == pytest.approx(0.8308, abs=0.005)  # Clopper and Pearson's, of any table
+
+
+@pytest.mark.parametrize("change", [-0.4, 0.4])
+def test_one_changed_answer_in_a_hundred_is_no_change_of_all(change: float) -> None:
+    other = np.random.default_rng(5).uniform(0.45, 0.55, 100)
+    ours = other.copy()
+    ours[7] += change
+    bounds = {"lowest": 0.0, "highest": 1.0}
+
+    made = difference(means(list(ours), **bounds), means(list(other), **bounds), (7,))
+
+    assert made is not None
+    assert made.value == pytest.approx(change / 100)
+    assert -0.06 < made.low < made.value < made.high < 0.06
 
 
 def test_when_all_examples_say_the_same_what_was_not_seen_may_still_differ() -> None:
