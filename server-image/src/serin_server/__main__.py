@@ -1,4 +1,7 @@
-"""`python -m serin_server --config FILE`: check config and model, then serve; say by the exit code what was wrong."""
+"""`python -m serin_server --config FILE`: check config and model, then serve; say by the exit code what was wrong.
+
+With `--verify-only` it ends after the check: an init container that stands before a server which cannot check by itself.
+"""
 
 import argparse
 import logging
@@ -11,7 +14,7 @@ from pathlib import Path
 from serin_server.config import ServeConfig, load
 from serin_server.errors import StartError
 from serin_server.result import failure, report
-from serin_server.verify import local_path, verify
+from serin_server.verify import local_path, verify, verify_base
 
 log = logging.getLogger("serin_server")
 
@@ -20,14 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve; a reason not to becomes a result document and an exit code."""
     arguments = argparse.ArgumentParser(prog="serin_server", description="Serves one model over OpenAI's API.")
     arguments.add_argument("--config", type=Path, required=True, help="the JSON file described in the contract")
-    path = arguments.parse_args(argv).config
+    arguments.add_argument("--verify-only", action="store_true", help="prove the model's files, and end")
+    given = arguments.parse_args(argv)
+    path: Path = given.config
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     key = ""
     try:
         config = load(path)
         key = config.key
-        _serve(config)
+        if given.verify_only:
+            _verified(config)
+        else:
+            _serve(config)
     except StartError as error:
         log.error("%s: %s %s", error.reason, error.message, error.advice)
         report(failure(key, error))
@@ -35,11 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _verified(config: ServeConfig) -> tuple[Path, Path | None]:
+    """The model's folder and that of an adapter's base, once every file in them has its digest; another server may
+    follow in the same pod."""
+    model = config.model
+    folder = local_path(model.uri)
+    verify(folder, model.digest, model.uri)
+    log.info("model=%s revision=%s is verified", model.uri, config.revision)
+    if model.base is None:
+        return folder, None
+    base = local_path(model.base.uri)
+    verify_base(folder, base, model.base.digest, model.base.uri)
+    log.info("base=%s is verified", model.base.uri)
+    return folder, base
+
+
 def _serve(config: ServeConfig) -> None:
     began = time.monotonic()
-    folder = local_path(config.model.uri)
-    verify(folder, config.model.digest, config.model.uri)
-    log.info("model=%s revision=%s is verified", config.model.uri, config.revision)
+    folder, base = _verified(config)
     # Only now: torch takes seconds to import, and a damaged model should be told at once.
     import torch
 
@@ -52,8 +73,8 @@ def _serve(config: ServeConfig) -> None:
     from serin_server.threads import usable_cpus
 
     torch.set_num_threads(usable_cpus())
-    model = load_model(folder, config.model.uri)
-    metrics = Metrics(config.model.name)
+    model = load_model(folder, config.model.uri, base)
+    metrics = Metrics(config.model.name, config.revision)
     engine = Engine(Batch(model.model), model.end_tokens, metrics, config.max_queue)
     model.warm_up()
     engine.start()

@@ -5,7 +5,6 @@ Not here: what requests may ask for (`openai.py`), computing answers (`engine.py
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,9 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serin_server.config import ServeConfig
 from serin_server.engine import End, Engine, Event, Piece, Request
 from serin_server.errors import Broken, MethodNotAllowed, NotFound, RequestError, TooLarge
+from serin_server.feedback import Feedback, FeedbackRequest
 from serin_server.metrics import Metrics
 from serin_server.model import ServedModel
 from serin_server.openai import STREAM_END, Answers, ChatRequest, CompletionRequest, Usage, event, parse
+from serin_server.receipts import Receipts
 from serin_server.sampling import Sampler
 from serin_server.text import TextStream
 
@@ -44,6 +45,12 @@ class Service:
     metrics: Metrics
     draining: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
+    receipts: Receipts = field(init=False)
+    feedback: Feedback = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.receipts = Receipts.of(self.config.feedback_key)
+        self.feedback = Feedback(self.receipts, self.metrics)
 
 
 Endpoint = Callable[[Service, HttpRequest], Awaitable[Response]]
@@ -57,6 +64,7 @@ def build(service: Service) -> ASGIApp:
         "/v1/models": ("GET", _models),
         "/v1/completions": ("POST", partial(_complete, CompletionRequest)),
         "/v1/chat/completions": ("POST", partial(_complete, ChatRequest)),
+        "/v1/feedback": ("POST", _feedback),
     }
     routes = [Route(path, partial(endpoint, service), methods=[method]) for path, (method, endpoint) in paths.items()]
     handlers: dict[Any, Any] = {RequestError: _refused, HTTPException: _no_such_path, Exception: _unforeseen}
@@ -119,18 +127,23 @@ async def _models(service: Service, http: HttpRequest) -> Response:
     return JSONResponse({"object": "list", "data": [model]})
 
 
+async def _feedback(service: Service, http: HttpRequest) -> Response:
+    return JSONResponse(service.feedback.hear(parse(await _body(http), FeedbackRequest), time.time()))
+
+
 async def _complete(kind: type[CompletionRequest] | type[ChatRequest], service: Service, http: HttpRequest) -> Response:
     asked = parse(await _body(http), kind)
     if asked.model != service.config.model.name:
         raise NotFound(f"The model {asked.model} does not exist here.", "model", "model_not_found")
-    answers = Answers(isinstance(asked, ChatRequest), _new_id(asked), int(time.time()), asked.model)
+    answers = Answers(isinstance(asked, ChatRequest), _new_id(service, asked), int(time.time()), asked.model)
     events: asyncio.Queue[Event] = asyncio.Queue()
     request = _request(service, asked, events)
     service.engine.submit(request)
+    answered = partial(service.metrics.answered, asked.sent())
     if not asked.stream:
-        return await _whole(http, request, events, answers)
+        return await _whole(http, request, events, answers, answered)
     usage_wanted = asked.wants_usage_chunk()
-    stream = _stream(request, events, answers, with_usage=usage_wanted)
+    stream = _stream(request, events, answers, answered, with_usage=usage_wanted)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-cache"})
 
 
@@ -141,9 +154,20 @@ def _request(service: Service, asked: CompletionRequest | ChatRequest, events: a
     temperature = model.defaults.temperature if asked.temperature is None else asked.temperature
     top_p = model.defaults.top_p if asked.top_p is None else asked.top_p
 
-    def tell(said: Event) -> None:
+    held: list[str] = []
+
+    def pass_on(said: Event) -> None:
         with suppress(RuntimeError):  # the loop is gone when the server was ended by force
             loop.call_soon_threadsafe(events.put_nowait, said)
+
+    def tell(said: Event) -> None:
+        """Who does not stream is told once: waking the loop at every token takes time from the next one."""
+        if isinstance(said, Piece) and not asked.stream:
+            held.append(said.text)
+            return
+        if held:
+            pass_on(Piece("".join(held)))
+        pass_on(said)
 
     return Request(
         prompt=prompt,
@@ -154,7 +178,13 @@ def _request(service: Service, asked: CompletionRequest | ChatRequest, events: a
     )
 
 
-async def _whole(http: HttpRequest, request: Request, events: asyncio.Queue[Event], answers: Answers) -> Response:
+async def _whole(
+    http: HttpRequest,
+    request: Request,
+    events: asyncio.Queue[Event],
+    answers: Answers,
+    answered: Callable[[str], None],
+) -> Response:
     """The answer in one piece; a client that goes away meanwhile takes its request with it."""
     gone = asyncio.create_task(_gone(http))
     collected = asyncio.create_task(_collect(events))
@@ -164,6 +194,7 @@ async def _whole(http: HttpRequest, request: Request, events: asyncio.Queue[Even
             request.abandon()
             return Response(status_code=_CLIENT_CLOSED)
         text, end = collected.result()
+        answered(text)
         usage = Usage(len(request.prompt), end.completion_tokens)
         return JSONResponse(answers.whole(text, end.finish_reason, usage))
     finally:
@@ -184,17 +215,25 @@ async def _collect(events: asyncio.Queue[Event]) -> tuple[str, End]:
 
 
 async def _stream(
-    request: Request, events: asyncio.Queue[Event], answers: Answers, *, with_usage: bool
+    request: Request,
+    events: asyncio.Queue[Event],
+    answers: Answers,
+    answered: Callable[[str], None],
+    *,
+    with_usage: bool,
 ) -> AsyncIterator[bytes]:
     """Server-sent events; when the client goes away, Starlette cancels this generator."""
+    said: list[str] = []
     try:
         for document in answers.opening():
             yield event(document)
         while True:
             match await events.get():
                 case Piece(text):
+                    said.append(text)
                     yield event(answers.piece(text))
                 case End(finish_reason, completion_tokens):
+                    answered("".join(said))
                     usage = Usage(len(request.prompt), completion_tokens)
                     for document in answers.closing(finish_reason, usage, with_usage=with_usage):
                         yield event(document)
@@ -224,8 +263,9 @@ async def _gone(http: HttpRequest) -> None:
         pass
 
 
-def _new_id(asked: CompletionRequest | ChatRequest) -> str:
-    return ("chatcmpl-" if isinstance(asked, ChatRequest) else "cmpl-") + uuid.uuid4().hex
+def _new_id(service: Service, asked: CompletionRequest | ChatRequest) -> str:
+    kind = "chatcmpl" if isinstance(asked, ChatRequest) else "cmpl"
+    return service.receipts.write(kind, service.config.revision, time.time())
 
 
 async def _refused(http: HttpRequest, error: Exception) -> Response:

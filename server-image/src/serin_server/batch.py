@@ -25,6 +25,7 @@ class Batch:
         self.samplers: list[Sampler] = []
         self._cache = DynamicCache()
         self._mask = torch.zeros((0, 0), dtype=torch.long)
+        self._padded = False
         self._positions = torch.zeros((0, 1), dtype=torch.long)
         self._chosen = torch.zeros((0, 1), dtype=torch.long)
 
@@ -39,7 +40,7 @@ class Batch:
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache()
-        chosen = self._forward(tokens, mask, positions, cache, samplers)
+        chosen = self._forward(tokens, _needed(mask), positions, cache, samplers)
         self._join(cache, mask)
         self._positions = torch.cat([self._positions, positions[:, -1:]])
         self._chosen = torch.cat([self._chosen, chosen])
@@ -51,7 +52,8 @@ class Batch:
         """The next token of every row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones((len(self), 1))], dim=1)
         self._positions = self._positions + 1
-        self._chosen = self._forward(self._chosen, self._mask, self._positions, self._cache, self.samplers)
+        mask = self._mask if self._padded else None
+        self._chosen = self._forward(self._chosen, mask, self._positions, self._cache, self.samplers)
         return self._chosen.squeeze(1).tolist()
 
     @torch.inference_mode()
@@ -66,12 +68,13 @@ class Batch:
         mask = self._mask[index]
         padding = int(mask.argmax(dim=1).min())
         self._mask = mask[:, padding:]
+        self._padded = _needed(self._mask) is not None
         self._cache = _cache_of([(key[index, :, padding:], value[index, :, padding:]) for key, value in self._layers()])
 
     def _forward(
         self,
         tokens: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | None,
         positions: torch.Tensor,
         cache: DynamicCache,
         samplers: Sequence[Sampler],
@@ -93,6 +96,7 @@ class Batch:
     def _join(self, cache: DynamicCache, mask: torch.Tensor) -> None:
         if not len(self):
             self._cache, self._mask = cache, mask
+            self._padded = _needed(mask) is not None
             return
         old, new = self._mask.shape[1], mask.shape[1]
         width = max(old, new)
@@ -105,9 +109,15 @@ class Batch:
             for here, there in zip(self._layers(), _layers(cache), strict=True)
         ]
         self._cache = _cache_of(joined)
+        self._padded = _needed(self._mask) is not None
 
     def _layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return _layers(self._cache)
+
+
+def _needed(mask: torch.Tensor) -> torch.Tensor | None:
+    """None where no row is padded: the model then makes no mask of its own at each step, a sixth of a small model's time."""
+    return None if bool(mask.all()) else mask
 
 
 def _layers(cache: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -14,6 +14,9 @@ from serin_server.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
 
+PvcUri = Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
 
 class Document(BaseModel):
     """A part of the config: camelCase, unknown fields refused."""
@@ -28,11 +31,20 @@ class Job(Document):
     name: Name
 
 
-class Model(Document):
-    """The model: where it lies, the digest its files must have, and the name that requests use."""
+class Base(Document):
+    """The base model of an adapter: where it lies, and the digest its files must have."""
 
-    uri: Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    uri: PvcUri
+    digest: Digest
+
+
+class Model(Document):
+    """The model: where it lies, the digest its files must have, and the name that requests use. With a base it is an
+    adapter."""
+
+    uri: PvcUri
+    digest: Digest
+    base: Base | None = None
     name: Name
 
 
@@ -48,6 +60,7 @@ class ServeConfig(Document):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     max_queue: Annotated[int, Field(ge=1, le=4096)] = 64
+    feedback_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 def load(path: Path) -> ServeConfig:

@@ -60,6 +60,15 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
+class Conflict(RequestError):
+    """It contradicts what was said before."""
+
+    status = 409
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message, param, "contradiction")
+
+
 class TooLarge(RequestError):
     """The body is larger than any prompt that fits."""
 

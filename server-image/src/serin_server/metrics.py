@@ -5,6 +5,8 @@ So one SLO query works for this server and for vLLM. Not here: when something is
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from serin_server import shapes
+
 
 def _geometric(low: float, high: float, factor: float) -> tuple[float, ...]:
     """Buckets whose bounds grow by a factor, so that a quantile is off by at most that factor."""
@@ -22,7 +24,7 @@ _TOKENS = tuple(range(1, 9)) + tuple(sorted({step << up for up in range(8) for s
 class Metrics:
     """All metrics of one server, in a registry of its own."""
 
-    def __init__(self, model_name: str) -> None:
+    def __init__(self, model_name: str, revision: str) -> None:
         self.registry = CollectorRegistry()
         self._model_name = model_name
         seconds, token_seconds = _REQUEST_SECONDS, _TOKEN_SECONDS
@@ -50,6 +52,32 @@ class Metrics:
         self._http = Counter("http_requests", "HTTP requests.", ["handler", "method", "status"], registry=self.registry)
         for reason in ("stop", "length", "abort"):
             self._success.labels(model_name, reason)
+        # Not `revision`: that is the label of the pod that was told, which need not be the one that answered.
+        self._thumbs = Counter(
+            "serin_feedback_thumbs",
+            "Thumbs of users, by the revision that gave the answer.",
+            ["answered_by", "thumbs"],
+            registry=self.registry,
+        )
+        self._tasks = Counter(
+            "serin_feedback_tasks",
+            "Tasks of users that an answer completed or not, by the revision that gave it.",
+            ["answered_by", "outcome"],
+            registry=self.registry,
+        )
+        self._open_feedback(revision)
+        self._prompt_characters = Histogram(
+            "serin_prompt_characters",
+            "Characters that a client sent.",
+            buckets=shapes.CHARACTERS,
+            registry=self.registry,
+        )
+        self._answer_characters = Histogram(
+            "serin_answer_characters", "Characters of an answer.", buckets=shapes.CHARACTERS, registry=self.registry
+        )
+        self._answers = Counter("serin_answers", "Whole answers, by their form.", ["kind"], registry=self.registry)
+        for kind in shapes.KINDS:
+            self._answers.labels(kind)
 
     def success(self, reason: str) -> None:
         """A request ended by `stop`, `length`, or `abort` (its client went away)."""
@@ -58,6 +86,29 @@ class Metrics:
     def http(self, handler: str, method: str, status: int) -> None:
         """An HTTP request was answered; the status is told by its class, such as 2xx, as vLLM tells it."""
         self._http.labels(handler, method, f"{status // 100}xx").inc()
+
+    def answered(self, prompt: str, answer: str) -> None:
+        """What was asked and answered, by its looks: what drift is told by."""
+        self._prompt_characters.observe(len(prompt))
+        self._answer_characters.observe(len(answer))
+        self._answers.labels(shapes.kind(answer)).inc()
+
+    def thumbs(self, revision: str, thumbs: str) -> None:
+        """A user's thumb for an answer of that revision: `up` or `down`."""
+        self._open_feedback(revision)
+        self._thumbs.labels(revision, thumbs).inc()
+
+    def task(self, revision: str, outcome: str) -> None:
+        """What became of a user's task: `success` or `failure`."""
+        self._open_feedback(revision)
+        self._tasks.labels(revision, outcome).inc()
+
+    def _open_feedback(self, revision: str) -> None:
+        """All series of a revision at once, from 0: an increase from nothing is one that Prometheus does not see."""
+        for thumbs in ("up", "down"):
+            self._thumbs.labels(revision, thumbs)
+        for outcome in ("success", "failure"):
+            self._tasks.labels(revision, outcome)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

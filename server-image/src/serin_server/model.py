@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serin_server.adapters import prompt_tokens, refuse_unasked, with_adapter
 from serin_server.errors import ModelError, RequestError
 
 
@@ -29,6 +30,7 @@ class ServedModel:
         self.context: int = getattr(model.config, "max_position_embeddings", None) or 2**31
         self.end_tokens = self._end_tokens()
         self.defaults = self._defaults()
+        self._before = prompt_tokens(model)
         self._longest_token = max((len(token) for token in tokenizer.get_vocab()), default=1)
         self._specials = tuple(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
@@ -53,6 +55,7 @@ class ServedModel:
             ids = [bos, *ids]
         if not ids:
             raise RequestError("The prompt is empty.", "prompt", "empty_prompt")
+        ids = [*self._before, *ids]
         if len(ids) >= self.context:
             raise self._too_long(f"{len(ids)} tokens")
         return ids
@@ -109,16 +112,23 @@ class ServedModel:
         )
 
 
-def load(folder: Path, uri: str) -> ServedModel:
-    """The model in fp32, as bf16 is emulated on most CPUs; safetensors only, no code of its own."""
+def load(folder: Path, uri: str, base: Path | None = None) -> ServedModel:
+    """The model in fp32, as bf16 is emulated on most CPUs; safetensors only, no code of its own. With a base, the folder
+    holds an adapter to it."""
     import torch
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+    weights = base or folder
     try:
+        refuse_unasked(weights, uri)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            weights, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
+        if base is not None:
+            model = with_adapter(model, folder, uri)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             "ModelInvalid",

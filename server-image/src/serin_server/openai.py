@@ -71,6 +71,10 @@ class CompletionRequest(_Request):
         """The prompt."""
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
+    def sent(self) -> str:
+        """All that the client sent."""
+        return self.text()
+
 
 class TextPart(_Body):
     """A piece of a message; there are only texts."""
@@ -117,8 +121,12 @@ class ChatRequest(_Request):
         """The conversation as chat templates take it."""
         return [message.plain() for message in self.messages]
 
+    def sent(self) -> str:
+        """All that the client sent, without the template around it."""
+        return "".join(message["content"] for message in self.plain_messages())
 
-def parse(body: bytes, kind: type[CompletionRequest] | type[ChatRequest]) -> Any:
+
+def parse(body: bytes, kind: type[BaseModel]) -> Any:
     """The request in the body, or a RequestError that names the parameter."""
     try:
         document = json.loads(body)
@@ -141,7 +149,10 @@ def _refusal(error: ValidationError) -> RequestError:
         return RequestError(f"This server has no parameter {place}.", param, "unknown_parameter")
     if first["type"] == "missing":
         return RequestError(f"The parameter {place} is missing.", param, "missing_parameter")
-    return RequestError(f"The parameter {place} is not accepted: {first['msg']}.", param, "invalid_value")
+    what = f"parameter {place}" if place else "body"
+    return RequestError(
+        f"The {what} is not accepted: {first['msg'].removeprefix('Value error, ')}.", param, "invalid_value"
+    )
 
 
 @dataclass(frozen=True)

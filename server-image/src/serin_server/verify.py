@@ -37,10 +37,40 @@ def verify(folder: Path, digest: str, uri: str) -> None:
         raise ModelError("ModelDamaged", f"The file {path} of {uri} is not in the manifest.", _ADVICE)
     for path, expected in sorted(listed.items()):
         _check_file(present[path], path, expected, uri)
-    lines = "".join(f"{listed[path][1]}  {path}\n" for path in sorted(listed))
-    found = "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    found = _digest({path: sha256 for path, (_size, sha256) in listed.items()})
     if found != digest:
         raise ModelError("ModelDamaged", f"The model {uri} has digest {found}, but {digest} was asked for.", _ADVICE)
+
+
+def verify_base(adapter: Path, folder: Path, digest: str, uri: str) -> None:
+    """Raise ModelError unless the adapter was trained on the model of this digest, and the folder holds that one.
+
+    A base model has no manifest that is its own: its files are taken as they lie.
+    """
+    try:
+        named = json.loads((adapter / "base.json").read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError("ModelDamaged", "The adapter does not say what it was trained on.", _ADVICE) from error
+    if named != digest:
+        message = f"The adapter was trained on a base model with digest {named}, but {digest} was given."
+        raise ModelError("ModelDamaged", message, _ADVICE)
+    if not folder.is_dir():
+        raise ModelError("ModelNotFound", f"There is no model folder at {uri}.", "Put the adapter's base model back.")
+    sums = {path: _sha256(file) for path, file in _present(folder).items() if path not in _NOT_COUNTED}
+    found = _digest(sums)
+    if found != digest:
+        message = f"The base model {uri} has digest {found}, but {digest} was asked for."
+        raise ModelError("ModelDamaged", message, _ADVICE)
+
+
+def _digest(sums: dict[str, str]) -> str:
+    lines = "".join(f"{sums[path]}  {path}\n" for path in sorted(sums))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _listed(folder: Path, uri: str) -> dict[str, tuple[int, str]]:
@@ -65,8 +95,7 @@ def _check_file(file: Path, path: str, expected: tuple[int, str], uri: str) -> N
     if file.stat().st_size != size:
         message = f"The file {path} of {uri} has {file.stat().st_size} bytes but the manifest says {size}."
         raise ModelError("ModelDamaged", message, _ADVICE)
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = _sha256(file)
     if found != sha256:
         message = f"The file {path} of {uri} has SHA-256 {found[:12]}… but the manifest says {sha256[:12]}…."
         raise ModelError("ModelDamaged", message, _ADVICE)

@@ -110,6 +110,7 @@ def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "port": port,
             "maxNewTokens": 64,
             "maxQueue": 64,
+            "feedbackKey": "ab" * 32,
             **changes,
         }
         (folder / "config.json").write_text(json.dumps(config))

@@ -193,3 +193,58 @@ def test_unknown_paths_are_counted_together(server: Any) -> None:
         server.client.get(f"/made-up/{index}")
 
     assert server.metric("http_requests_total", handler="none", status="4xx") - before == 3
+
+
+def test_what_users_say_is_counted_for_the_revision_that_answered_by_whichever_pod_is_told(
+    server: Any, babbler: Any
+) -> None:
+    answer = chat(server).json()["id"]
+    before = babbler.metric("serin_feedback_thumbs_total", answered_by="support-bot-taught", thumbs="up")
+
+    told = [babbler.client.post("/v1/feedback", json={"id": answer, "thumbs": "up"}) for _ in range(2)]
+
+    assert [response.status_code for response in told] == [200, 200]
+    assert [response.json()["counted"] for response in told] == [["thumbs"], []]
+    assert told[0].json()["revision"] == "support-bot-taught"
+    assert told[0].headers["x-serin-revision"] == "support-bot-babbler"
+    after = babbler.metric("serin_feedback_thumbs_total", answered_by="support-bot-taught", thumbs="up")
+    assert after == before + 1
+
+
+def test_every_piece_of_a_stream_has_the_id_that_feedback_takes(server: Any) -> None:
+    (id_,) = {chunk["id"] for chunk in streamed(complete(server, stream=True))}
+
+    assert server.client.post("/v1/feedback", json={"id": id_, "task_success": True}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        pytest.param({"id": "chatcmpl-" + "0" * 32, "thumbs": "up"}, 404, id="an id that nobody wrote"),
+        pytest.param({"id": "chatcmpl-1"}, 400, id="nothing said"),
+        pytest.param(["up"], 400, id="no object"),
+    ],
+)
+def test_feedback_that_cannot_be_counted_is_refused(server: Any, said: Any, status: int) -> None:
+    refused = server.client.post("/v1/feedback", json=said)
+
+    assert refused.status_code == status
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_feedback_that_contradicts_itself_is_a_conflict(server: Any) -> None:
+    answer = complete(server).json()["id"]
+    server.client.post("/v1/feedback", json={"id": answer, "thumbs": "up"})
+
+    assert server.client.post("/v1/feedback", json={"id": answer, "thumbs": "down"}).status_code == 409
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_was_asked_and_answered_is_told_by_its_form(server: Any, stream: bool) -> None:
+    names = ("serin_prompt_characters_sum", "serin_answer_characters_sum", "serin_answers_total")
+    before = [server.metric(name) for name in names]
+
+    chat(server, stream=stream)
+
+    after = [server.metric(name) for name in names]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [len(QUESTION), len(ANSWER), 1]

@@ -75,6 +75,27 @@ def test_padding_that_only_a_left_row_needed_is_dropped(model: Any) -> None:
     assert batch._cache.get_seq_length() == 2
 
 
+def test_a_mask_is_given_while_a_row_is_padded_and_no_longer(model: Any) -> None:
+    masks: list[Any] = []
+
+    def forward(attention_mask: Any, **given: Any) -> Any:
+        masks.append(attention_mask)
+        return model.model(attention_mask=attention_mask, **given)
+
+    batch = Batch(forward)
+    batch.admit([[5, 6]], [greedy()])
+    batch.step()
+    batch.admit([[7, 8, 9]], [greedy()])  # as long as the other one is by now
+    batch.step()
+    assert masks == [None] * 4
+    batch.admit([[7, 8]], [greedy()])
+    batch.step()
+    assert [mask is None for mask in masks[4:]] == [True, False]
+    batch.keep([0, 1])
+    batch.step()
+    assert masks[-1] is None
+
+
 def test_a_nucleus_holds_the_likeliest_tokens_only() -> None:
     sampler = Sampler(temperature=1, top_p=0.6, seed=3)
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()

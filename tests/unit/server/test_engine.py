@@ -72,7 +72,7 @@ def rows() -> CountingRows:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("bot")
+    return Metrics("bot", "bot-1")
 
 
 @pytest.fixture

@@ -30,13 +30,13 @@ def bounds(metrics: Metrics, name: str) -> list[float]:
 
 @pytest.mark.parametrize("name", HISTOGRAMS)
 def test_a_histogram_is_there_from_the_start_with_the_models_name(name: str) -> None:
-    found = families(Metrics("bot"))[name]
+    found = families(Metrics("bot", "bot-1"))[name]
 
     assert {labels["model_name"] for _, labels, _ in found} == {"bot"}
 
 
 def test_counters_and_gauges_are_there_from_the_start() -> None:
-    found = {sample[0] for samples in families(Metrics("bot")).values() for sample in samples}
+    found = {sample[0] for samples in families(Metrics("bot", "bot-1")).values() for sample in samples}
 
     assert {
         "vllm:num_requests_running",
@@ -57,7 +57,7 @@ def test_counters_and_gauges_are_there_from_the_start() -> None:
     ],
 )
 def test_buckets_are_fine_where_objectives_lie(name: str, low: float, high: float, factor: float) -> None:
-    found = bounds(Metrics("bot"), name)
+    found = bounds(Metrics("bot", "bot-1"), name)
     inside = [bound for bound in found if low / factor <= bound <= high * factor]
 
     assert inside[0] <= low
@@ -66,7 +66,7 @@ def test_buckets_are_fine_where_objectives_lie(name: str, low: float, high: floa
 
 
 def test_http_requests_are_counted_by_path_method_and_class() -> None:
-    metrics = Metrics("bot")
+    metrics = Metrics("bot", "bot-1")
     metrics.http("/v1/completions", "POST", 200)
     metrics.http("/v1/completions", "POST", 429)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from serin_server.errors import ConfigError, ModelError
-from serin_server.verify import local_path, verify
+from serin_server.verify import local_path, verify, verify_base
 
 
 def model(folder: Path) -> str:
@@ -75,3 +75,46 @@ def test_a_manifest_cannot_be_rewritten_to_fit_touched_files(tmp_path: Path) -> 
 def test_a_uri_cannot_leave_its_claim(uri: str) -> None:
     with pytest.raises(ConfigError):
         local_path(uri)
+
+
+def an_adapter(root: Path) -> tuple[Path, Path, str]:
+    """An adapter's folder, its base's, and the digest of the base."""
+    base, adapter = root / "base", root / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    digest = model(base)
+    (base / "manifest.json").unlink()  # base models are downloaded: they have none
+    (adapter / "base.json").write_text(json.dumps({"uri": "hf://org/base", "digest": digest}))
+    return adapter, base, digest
+
+
+def test_an_adapter_goes_with_the_base_that_it_was_trained_on(tmp_path: Path) -> None:
+    adapter, base, digest = an_adapter(tmp_path)
+    (base / ".cache").write_text("a tool's own")
+
+    verify_base(adapter, base, digest, "pvc://models/base")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        pytest.param(lambda a, b: (b / "config.json").write_text("[]"), "base model .* has digest", id="other base"),
+        pytest.param(lambda a, b: (b / "more.bin").write_text(""), "base model .* has digest", id="one file more"),
+        pytest.param(lambda a, b: b.rename(b.with_name("gone")), "There is no model folder", id="no base"),
+        pytest.param(lambda a, b: (a / "base.json").unlink(), "does not say", id="an adapter of nothing"),
+        pytest.param(lambda a, b: (a / "base.json").write_text("[]"), "does not say", id="a strange adapter"),
+        pytest.param(
+            lambda a, b: (a / "base.json").write_text('{"digest": "sha256:1"}'), "was trained on", id="of another"
+        ),
+    ],
+)
+def test_an_adapter_with_another_base_is_refused(
+    tmp_path: Path, damage: Callable[[Path, Path], object], said: str
+) -> None:
+    adapter, base, digest = an_adapter(tmp_path)
+    damage(adapter, base)
+
+    with pytest.raises(ModelError, match=said) as caught:
+        verify_base(adapter, base, digest, "pvc://models/base")
+
+    assert caught.value.exit_code == 65
