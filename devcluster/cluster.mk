@@ -1,7 +1,7 @@
 # The development cluster's targets; included by the Makefile, which sets DEVCLUSTER.
 
 .PHONY: tools images cluster-up cluster-down cluster-status cluster-check cluster-doctor kubeconfig
-tools: ## build etcd, Kubernetes, CoreDNS, Contour and helm from their Go modules (cached)
+tools: ## build etcd, Kubernetes, CoreDNS, Contour, helm and versitygw from their Go modules (cached)
 	@$(DEVCLUSTER) tools
 
 images: ## build all container images (cached); `make images ONLY=trainer` builds one

@@ -41,6 +41,22 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Growing:
+    """A counter that grows by so many a second from when it is first said; asked for a range, its raw samples."""
+
+    per_second: float
+    since: float = field(default_factory=time.time)
+
+    def at(self, moment: float) -> float:
+        return float(int(self.per_second * max(0.0, moment - self.since)))
+
+    def samples(self, start: float, end: float) -> list[tuple[float, float]]:
+        """One each half second, at the same moments whoever asks."""
+        first = math.ceil(max(start, self.since) * 2)
+        return [(n / 2, self.at(n / 2)) for n in range(first, int(end * 2) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
 class Http:
     """An answer that is not what was asked for: an error, a login page, a redirect."""
 
@@ -62,7 +78,7 @@ class Cut:
     """The connection is reset in place of an answer."""
 
 
-Answer = Series | Http | Late | Cut
+Answer = Series | Growing | Http | Late | Cut
 
 
 def value(number: float) -> Series:
@@ -266,13 +282,13 @@ def _handler(played: ScriptedPrometheus) -> type[BaseHTTPRequestHandler]:
             path, query = urlsplit(self.path).path, fields.get("query", "")
             played.asked.append(Asked(played.seconds, path, query))
             if path == "/api/v1/query":
-                self._say(played.answer(query), lambda series: _vector(series, fields))
+                self._say(played.answer(query), lambda found: _instant(found, query, fields))
             elif path == "/api/v1/query_range":
-                self._say(played.answer(query), lambda series: _matrix(played, query, fields))
+                self._say(played.answer(query), lambda _: _matrix(played, query, fields))
             else:
                 self._send(Http(404, "404 page not found"))
 
-        def _say(self, answer: Answer, document: Callable[[Series], Json]) -> None:
+        def _say(self, answer: Answer, document: Callable[[Series | Growing], Json]) -> None:
             match answer:
                 case Late(seconds, then):
                     time.sleep(seconds)
@@ -283,7 +299,7 @@ def _handler(played: ScriptedPrometheus) -> type[BaseHTTPRequestHandler]:
                     self.connection.close()
                 case Http():
                     self._send(answer)
-                case Series():
+                case Series() | Growing():
                     self._send(Http(200, json.dumps(document(answer))))
 
         def _send(self, answer: Http) -> None:
@@ -301,6 +317,18 @@ def _handler(played: ScriptedPrometheus) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _instant(found: Series | Growing, query: str, fields: dict[str, str]) -> Json:
+    """A query that ends with a range (`tasks_total[60s]`) gets a counter's raw samples, any other one its value."""
+    moment = float(fields.get("time", time.time()))
+    if isinstance(found, Series):
+        return _vector(found, fields)
+    if (span := re.search(r"\[(\d+)s\]$", query)) is None:
+        return _vector(value(found.at(moment)), fields)
+    told = [[at, _text(number)] for at, number in found.samples(moment - int(span[1]), moment)]
+    result = [{"metric": {"instance": "played"}, "values": told}] if told else []
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}}
 
 
 def _vector(series: Series, fields: dict[str, str]) -> Json:

@@ -170,11 +170,10 @@ def test_a_retry_comes_when_it_was_promised(patient: World, tmp_path: Path, jump
 
 @pytest.mark.whole_sweep
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
-def test_by_its_own_clock_a_retry_would_come_at_once_or_an_hour_late(
-    patient: World, tmp_path: Path, jump: float
-) -> None:
-    """What the test above sees when the operator asks its machine for the time: it tests the test."""
+def test_by_its_own_clock_a_retry_would_come_at_once(patient: World, tmp_path: Path, jump: float) -> None:
+    """What the test above sees when the operator asks its machine for the time: it tests the test. (Set back by an hour,
+    it does not wait for that hour either: a moment beyond any pause was written by another clock.)"""
     wall = Wall(tmp_path)
     with operator_by(patient, wall, naive=True):
         took = waited(patient, wall, jump)
-    assert took < RETRY - RESOLUTION if jump > 0 else took > 3 * RETRY
+    assert took < RETRY - RESOLUTION

@@ -153,7 +153,7 @@ def breach_during_another_rollback(w: World) -> float:
         times=1,
     )
     w.measures(B, BAD)
-    w.until(lambda: not w.operator.alive(), "killed")
+    w.until(lambda: not w.operator.alive(), "killed", free=True)
     assert "rejection" in rollout(w, B)
     assert weights(w) == {A: 90, B: 10}
     w.apply(passed_revision("c"))

@@ -41,7 +41,32 @@ class Pressure:
 
     def __call__(self, world: World) -> Callable[[], None]:
         world.proxy.on_call(lambda call: world.began_at > 0, self.fault)
-        return world.proxy.clear
+        deployment = _Deployment(world)
+
+        def over() -> None:
+            deployment.stop()
+            world.proxy.clear()
+
+        return over
+
+
+class _Deployment:
+    """Starts the operator again when it left: several bad answers in a row cost it its lease, now and then."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._stopped.wait(0.5):
+            if self._world.began_at > 0 and not self._world.operator.alive():
+                self._world.operator.start()
 
 
 PRESSURES = (

@@ -6,7 +6,9 @@ What Kopf alone would lose stands at the end: those tests fail on the day when t
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +107,7 @@ def test_an_error_event_on_every_watch_loses_nothing(world: World, code: int) ->
     edit(world)
     took = until_seen(world, f"ERROR {code}", world.proxy.now)
     judged("R1 one ERROR event" if code != 410 else "R8 410 Gone", world, took)
-    world.until(lambda: len(world.proxy.watches.open()) >= 9, "everything is watched again", 30)
+    world.until(lambda: len(world.proxy.watches.open()) >= 9, "everything is watched again", 30, free=True)
 
 
 def test_a_watch_that_goes_silent_loses_nothing(world: World) -> None:
@@ -243,8 +245,18 @@ class Told:
         if kind is EVAL_GATE:
             self.names.append((body["metadata"]["name"], gone))
 
-    async def for_seconds(self, seconds: float, then: Callable[[], object]) -> BaseException | None:
+    def for_seconds(self, seconds: float, then: Callable[[], object]) -> type[BaseException] | None:
         """Runs Kopf for so long; `then` happens once it watches. What it ended with, if it did."""
+        with warnings.catch_warnings():
+            # Kopf leaves connections open when it ends by an error. They go here, and not at the end of all tests, where
+            # nobody would know whose they were.
+            warnings.simplefilter("ignore", ResourceWarning)
+            ended = asyncio.run(self._for_seconds(seconds, then))
+            for _ in range(3):
+                gc.collect()
+        return ended
+
+    async def _for_seconds(self, seconds: float, then: Callable[[], object]) -> type[BaseException] | None:
         running = asyncio.create_task(handlers.watch(self.tell, "bare"))
         await asyncio.to_thread(
             self._w.until, lambda: "evalgates" in self._w.proxy.watches.open(), "the gates are watched"
@@ -253,7 +265,7 @@ class Told:
         done, _ = await asyncio.wait({running}, timeout=seconds)
         running.cancel()
         [ended] = await asyncio.gather(running, return_exceptions=True)
-        return ended if done else None
+        return type(ended) if done else None
 
 
 @pytest.fixture
@@ -270,7 +282,7 @@ def a_gate(name: str) -> Json:
 
 
 @pytest.mark.whole_sweep
-async def test_kopf_alone_never_tells_of_a_lost_event(bare: tuple[World, Told]) -> None:
+def test_kopf_alone_never_tells_of_a_lost_event(bare: tuple[World, Told]) -> None:
     w, told = bare
 
     def lose() -> None:
@@ -280,25 +292,26 @@ async def test_kopf_alone_never_tells_of_a_lost_event(bare: tuple[World, Told]) 
         w.proxy.watches.drop(lost)
         w.apply(a_gate("lost"), a_gate("told"))
 
-    assert await told.for_seconds(2 * GOAL, lose) is None
+    assert told.for_seconds(2 * GOAL, lose) is None
     assert ("told", False) in told.names
     assert ("lost", False) not in told.names
 
 
-async def test_kopf_alone_ends_at_an_error_event(bare: tuple[World, Told]) -> None:
+def test_kopf_alone_is_dead_or_deaf_after_an_error_event(bare: tuple[World, Told]) -> None:
+    """It ends; or it hangs in its end, where it tries connections again that it has closed itself."""
     w, told = bare
 
     def fail() -> None:
         w.proxy.watches.error_event(500)
+        time.sleep(GOAL / 2)
         w.apply(a_gate("after"))
 
-    ended = await told.for_seconds(GOAL, fail)
-    assert isinstance(ended, Exception), "kopf goes on by itself: simplify `watches`"
-    assert told.names == []
+    ended = told.for_seconds(GOAL, fail)
+    assert ended is not None or told.names == [], "kopf goes on by itself: simplify `watches`"
 
 
 @pytest.mark.whole_sweep
-async def test_kopf_alone_never_tells_of_a_deletion_in_the_gap_of_a_410(bare: tuple[World, Told]) -> None:
+def test_kopf_alone_never_tells_of_a_deletion_in_the_gap_of_a_410(bare: tuple[World, Told]) -> None:
     w, told = bare
     w.apply(a_gate("going"))
 
@@ -310,6 +323,6 @@ async def test_kopf_alone_never_tells_of_a_deletion_in_the_gap_of_a_410(bare: tu
         w.proxy.watches.error_event(410)
         w.apply(a_gate("after"))
 
-    assert await told.for_seconds(2 * GOAL, expire) is None
+    assert told.for_seconds(2 * GOAL, expire) is None
     assert ("after", False) in told.names
     assert ("going", True) not in told.names

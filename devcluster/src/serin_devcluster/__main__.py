@@ -81,8 +81,8 @@ def tools(tasks: Tasks, arguments: argparse.Namespace) -> int:
     """Builds the Go programs; with --where only says where they are."""
     if not arguments.where:
         tasks.check_disk()
-        wanted = arguments.only or [tool.name for tool in gobuild.TOOLS]
-        run_tasks(needed_for(tasks.tools(), [f"tool-{name}" for name in wanted]), tasks)
+        wanted = arguments.only or [tool.name for tool in (*gobuild.TOOLS, *gobuild.FOR_TESTS)]
+        run_tasks(needed_for(tasks.tools(gobuild.ALL), [f"tool-{name}" for name in wanted]), tasks)
     print(
         json.dumps(
             {program: str(tool.program(tasks.paths, program)) for program, tool in gobuild.OWNERS.items()}, indent=2

@@ -40,10 +40,11 @@ class GoTool:
     programs: dict[str, str]
     linker_variables: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    modules: Path | None = None  # the folder that holds the folder with the go.mod, when it is not the cluster's
 
     @property
     def module(self) -> Path:
-        return GO_MODULES / self.name
+        return (self.modules or GO_MODULES) / self.name
 
     @property
     def linker_flags(self) -> str:
@@ -91,15 +92,28 @@ PROMETHEUS = GoTool(
     {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
     tags=("remove_all_sd", "enable_kubernetes_sd"),
 )
+# An S3 server over a folder, which tests of s3:// read from.
+VERSITYGW = GoTool("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
+# Kueue as its release is: the version is what its log and its metrics say.
+KUEUE = GoTool(
+    "kueue",
+    {"kueue": "sigs.k8s.io/kueue/cmd/kueue"},
+    {"sigs.k8s.io/kueue/pkg/version.GitVersion": "v0.14.0"},
+)
 TOOLS = (ETCD, KUBERNETES, COREDNS, CONTOUR, LOCAL_PATH, PROMETHEUS, HELM)
-OWNERS = {program: tool for tool in TOOLS for program in tool.programs}
+FOR_TESTS = (VERSITYGW,)  # no cluster waits for these
+ON_DEMAND = (KUEUE,)  # minutes of compiling for one room of tests: built only when it is named
+ALL = (*TOOLS, *FOR_TESTS, *ON_DEMAND)
+OWNERS = {program: tool for tool in ALL for program in tool.programs}
 
 
 def find_program(paths: Paths, name: str) -> Path:
     """The built program, or an error that says how to build it."""
-    program = OWNERS[name].program(paths, name)
+    tool = OWNERS[name]
+    program = tool.program(paths, name)
     if not program.exists():
-        raise DevclusterError(f"{name} is not built ({program} is missing): run `make tools` first")
+        target = tool.name if tool in ON_DEMAND else "tools"
+        raise DevclusterError(f"{name} is not built ({program} is missing): run `make {target}` first")
     return program
 
 

@@ -6,6 +6,7 @@ The order in the table is the order of preference when several tasks could start
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cached_property, partial
 
 from serin_devcluster import addons, disk, gobuild, load
@@ -44,8 +45,9 @@ class Tasks:
     def check_disk(self) -> None:
         disk.require_free(self.paths.cache, self.needed_disk())
 
-    def tools(self) -> list[Task]:
+    def tools(self, tools: Iterable[gobuild.GoTool] = gobuild.TOOLS) -> list[Task]:
         """Fetch and build: the next tool's modules are downloaded while one compiles."""
+        wanted = tuple(tools)
         fetch = [
             Task(
                 f"fetch-{tool.name}",
@@ -54,7 +56,7 @@ class Tasks:
                 Lane.NETWORK,
                 is_done=partial(tool.is_built, self.paths),
             )
-            for tool in gobuild.TOOLS
+            for tool in wanted
         ]
         build = [
             Task(
@@ -64,7 +66,7 @@ class Tasks:
                 needs=(f"fetch-{tool.name}",),
                 is_done=partial(tool.is_built, self.paths),
             )
-            for tool in gobuild.TOOLS
+            for tool in wanted
         ]
         return [*fetch, *build]
 

@@ -7,6 +7,7 @@ not exist, so that they end as real ones do: marked, given time, then gone.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
@@ -75,6 +76,7 @@ class Actors:
         self._alive: dict[str, asyncio.Task[None]] = {}  # by pod uid
         self._dying: set[str] = set()
         self._work: set[asyncio.Task[None]] = set()
+        self._addresses = itertools.count(2)
         self._api: aiohttp.ClientSession
         self.failures: list[BaseException] = []
 
@@ -181,6 +183,8 @@ class Actors:
         """A server: ready after a while, unless its revision is silent; told anew whenever that changes."""
         meta = pod["metadata"]
         revision, behaviour = meta["labels"][names.REVISION], self.of(meta["namespace"])
+        number = next(self._addresses)
+        address = f"10.{200 + number // 65000}.{number // 250 % 250}.{number % 250 + 1}"
         await self._bind(pod)
         await asyncio.sleep(behaviour.starts_in)
         said: bool | None = None
@@ -189,7 +193,7 @@ class Actors:
             if ready != said:
                 said = ready
                 await self._status(pod, {"phase": "Running", "startTime": now(), "conditions": [_ready(ready)],
-                                         "podIP": "127.0.0.9"})  # fmt: skip
+                                         "podIP": address, "podIPs": [{"ip": address}]})  # fmt: skip
             await asyncio.sleep(0.1)
 
     async def _stage(self, pod: Json) -> None:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from faults.harness.actors import Ending, failed, succeeded
+from faults.harness.plane import USER
 from faults.harness.world import World, passed_revision
+from faults.prometheus import Growing
 from serin_operator.api.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
@@ -24,14 +27,17 @@ from serin_operator.api.kinds import (
     POD,
     SERVICE,
 )
-from serin_operator.api.v1alpha1 import StageName
+from serin_operator.api.v1alpha1 import APPROVAL, COMMAND, StageName
 from serin_operator.manifests import names
 from support.jobs import MODEL_DIGEST, an_evaluation, job_manifest
+from support.lent import a_lent_route
 from support.service_world import a_service, revision_name
 
 Json = dict[str, Any]
 A, B = revision_name("a"), revision_name("b")
 TRAINED = names.revision("bot", MODEL_DIGEST)
+LAST = [{"weightPercent": 100, "holdSeconds": 1}]
+GROUP = "system:masters"  # the one that the plane's user is in
 SERVING = f"{names.STAGE}=serve"
 GOOD, BAD = 23.0, 126.0  # what the SLO `length` (at most 96) measures
 
@@ -87,9 +93,16 @@ def state(w: World) -> str:
     return w.status(FINE_TUNE_JOB, "bot").get("state", "")
 
 
+def rules_of(w: World) -> list[Json]:
+    """Of Serin's own route, or the one rule of the lent one that is Serin's to weigh."""
+    return (
+        w.get(HTTP_ROUTE, "bot").get("spec", {}).get("rules")
+        or w.get(HTTP_ROUTE, "chat").get("spec", {}).get("rules", [])[1:]
+    )
+
+
 def weights(w: World) -> dict[str, int]:
-    rules = w.get(HTTP_ROUTE, "bot").get("spec", {}).get("rules", [])
-    return {ref["name"]: ref["weight"] for rule in rules for ref in rule["backendRefs"] if ref["weight"]}
+    return {ref["name"]: ref["weight"] for rule in rules_of(w) for ref in rule["backendRefs"] if ref["weight"]}
 
 
 def rollout(w: World, revision: str) -> Json:
@@ -244,10 +257,13 @@ def job_is_gone(w: World) -> bool:
 # --- of a service -------------------------------------------------------------------------------------------------
 
 
-def with_stable(w: World, **canary: Any) -> None:
+def with_stable(w: World, testers: Json | None = None, **canary: Any) -> None:
     """A service whose stable is A, and its Prometheus."""
     w.measures(A, GOOD)
-    w.apply(service(**canary), passed_revision("a"))
+    made = service(**canary)
+    if testers is not None:
+        made["spec"]["traffic"]["testers"] = testers
+    w.apply(made, passed_revision("a"))
     w.until(lambda: serves(w, A), "the first model serves")
 
 
@@ -294,6 +310,90 @@ def rollback_in_bake(w: World) -> None:
     w.measures(B, BAD)
 
 
+TESTERS: Json = {"headers": [{"name": "X-Tester", "value": "yes"}], "cookies": [{"name": "preview", "value": "on"}]}
+
+
+def copied_to(w: World) -> set[str]:
+    """Who gets copies of requests."""
+    return {one["requestMirror"]["backendRef"]["name"] for rule in rules_of(w) for one in rule.get("filters", ())}
+
+
+def copies_then_approval(w: World) -> None:
+    """Testers and copies meet the candidate first; then a person lets users meet it, too."""
+    steps = [{"shadow": {}, "holdSeconds": 1}, {"approval": {}}, {"weightPercent": 100, "holdSeconds": 1}]
+    with_stable(w, TESTERS, steps=steps)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: w.status(MODEL_SERVICE, "bot").get("state") == "AwaitingApproval", "the approval is asked for")
+    w.edit(MODEL_SERVICE, "bot", {"metadata": {"annotations": {COMMAND: "approve/1"}}})
+
+
+def rejected_under_copies(w: World) -> None:
+    """Bad before any user got an answer of it: neither testers nor copies go to it any more."""
+    with_stable(w, TESTERS, steps=[{"shadow": {}, "holdSeconds": 600}, {"weightPercent": 100}])
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: copied_to(w) == {B}, "copies")
+    w.measures(B, BAD)
+
+
+def approval_by_name(w: World) -> None:
+    """Members of one group may let the step end; one of them does, on the candidate's ModelRevision."""
+    steps = [{"weightPercent": 10, "holdSeconds": 1}, {"approval": {"groups": [GROUP]}}, *LAST]
+    with_stable(w, steps=steps)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: asked_for(w), "the approval is asked for")
+    words = f"{asked_for(w)} {GROUP} {USER}"
+    w.edit(MODEL_REVISION, B, {"metadata": {"annotations": {f"{APPROVAL}one": words}}})
+
+
+def asked_for(w: World) -> str:
+    """The code that an approval must have; empty when none is awaited."""
+    approval = (w.status(MODEL_SERVICE, "bot").get("candidate") or {}).get("approval") or {}
+    found = re.search(r"=(\w+) <that group>", approval.get("message", ""))
+    return found[1] if found else ""
+
+
+def experiment(successes: float) -> Callable[[World], None]:
+    """Users decide: of the stable's outcomes half are good, of the candidate's this share."""
+
+    def run(w: World) -> None:
+        tried = {
+            "total": 'tasks_total{revision="{{revision}}"}',
+            "successes": 'good_tasks_total{revision="{{revision}}"}',
+            "minDifferencePoints": "20",
+            "minOutcomes": 50,
+            "sticky": {"header": "X-User-Id", "cookie": {}},
+        }
+        shares = [{"weightPercent": 50, "holdSeconds": 1}, {"experiment": tried, "maxDurationSeconds": 300}, *LAST]
+        with_stable(w, steps=shares)
+        w.measures(B, GOOD)
+        for revision, share in ((A, 0.5), (B, successes)):
+            w.prometheus.says(Growing(1000), metric="tasks_total", revision=revision)
+            w.prometheus.says(Growing(1000 * share), metric="good_tasks_total", revision=revision)
+        w.begin()
+        w.apply(passed_revision("b"))
+
+    return run
+
+
+def verdict(w: World) -> str:
+    return (w.status(MODEL_SERVICE, "bot").get("experiment") or {}).get("verdict", "")
+
+
+def b_has_lost(w: World) -> bool:
+    lost = rollout(w, B).get("rejection", {}).get("reason") == "ExperimentLost"
+    return b_is_rolled_back(w) and lost and verdict(w) == "StableBetter"
+
+
+def nobody_meets_b(w: World) -> bool:
+    return b_is_rolled_back(w) and not copied_to(w)
+
+
 def superseded(w: World) -> None:
     """A newer model passes while the older one is a candidate."""
     with_stable(w)
@@ -307,6 +407,62 @@ def superseded(w: World) -> None:
 
 def c_is_promoted(w: World) -> bool:
     return serves(w, revision_name("c")) and "supersededAt" in rollout(w, B)
+
+
+def by_pods(**canary: Any) -> Json:
+    """No gateway: two pods carry everything, and one of three is a third."""
+    made = service(**{"steps": [{"weightPercent": 34, "holdSeconds": 1}, *LAST]} | canary)
+    spec = made["spec"] | {"traffic": {"provider": "ReplicaRatio"}}
+    return made | {"spec": spec | {"runtime": spec["runtime"] | {"replicas": 2}}}
+
+
+def behind(w: World) -> str:
+    """Whom the Service that clients use selects: a revision, `*` for all pods, empty when there is none."""
+    selector = w.get(SERVICE, "bot").get("spec", {}).get("selector", {})
+    return selector.get(names.REVISION, "*") if selector else ""
+
+
+def with_stable_by_pods(w: World, **canary: Any) -> None:
+    w.measures(A, GOOD)
+    w.apply(by_pods(**canary), passed_revision("a"))
+    w.until(lambda: serves_by_pods(w, A), "the first model serves")
+
+
+def serves_by_pods(w: World, revision: str) -> bool:
+    status = w.status(MODEL_SERVICE, "bot")
+    return (
+        (status.get("stable") or {}).get("revision") == revision
+        and status.get("state") == "Stable"
+        and behind(w) == revision
+        and w.names(DEPLOYMENT) == w.names(SERVICE, SERVING) == w.names(CONFIG_MAP, SERVING) == [revision]
+    )
+
+
+def promotion_by_pods(w: World) -> None:
+    with_stable_by_pods(w)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+
+
+def rollback_by_pods(w: World) -> None:
+    with_stable_by_pods(w, steps=[{"weightPercent": 34, "holdSeconds": 600}, *LAST])
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: (w.status(MODEL_SERVICE, "bot").get("candidate") or {}).get("stepStartedAt"), "the first step")
+    w.measures(B, BAD)
+
+
+def superseded_by_pods(w: World) -> None:
+    """A third revision while all pods are selected."""
+    with_stable_by_pods(w)
+    w.measures(B, GOOD)
+    w.measures(revision_name("c"), GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: behind(w) == "*", "the first step")
+    w.apply(passed_revision("c"))
 
 
 def service_deleted_before_traffic(w: World) -> None:
@@ -327,6 +483,68 @@ def service_deleted_in_step(w: World) -> None:
     w.remove(MODEL_SERVICE, "bot")
 
 
+# --- of a route that is the user's ------------------------------------------------------------------------------------
+
+
+def with_lent_route(w: World, **canary: Any) -> None:
+    """As `with_stable`, on a route of the user's that leads to something else, too."""
+    w.measures(A, GOOD)
+    made = service(**canary)
+    made["spec"]["traffic"] = {"provider": "GatewayAPI", "routeRef": {"name": "chat"}}
+    theirs = a_lent_route()
+    meta = {key: theirs["metadata"][key] for key in ("name", "annotations")}
+    w.apply(theirs | {"metadata": meta}, made, passed_revision("a"))
+    w.until(lambda: serves(w, A), "the first model serves")
+
+
+def git_writes_its_rules(w: World) -> None:
+    """All of them, with the backend that stands for what Serin serves."""
+    w.edit(HTTP_ROUTE, "chat", {"spec": {"rules": a_lent_route()["spec"]["rules"]}})
+
+
+def lent_and_promoted(w: World) -> None:
+    """Git writes its backends back in the first step, and again while nothing goes on."""
+    with_lent_route(w)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    git_writes_its_rules(w)
+    w.until(lambda: b_is_promoted(w), "the promotion")
+    git_writes_its_rules(w)
+
+
+def lent_and_rolled_back(w: World) -> None:
+    """The candidate is bad at 10 percent; Git's backends come back just then."""
+    with_lent_route(w, steps=[{"weightPercent": 10, "holdSeconds": 600}, {"weightPercent": 100}])
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    w.measures(B, BAD)
+    git_writes_its_rules(w)
+
+
+def lent_and_given_back(w: World) -> None:
+    """The service is deleted in a step: the route stays, with the weights that it had."""
+    with_lent_route(w, steps=[{"weightPercent": 10, "holdSeconds": 600}, {"weightPercent": 100}])
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    w.remove(MODEL_SERVICE, "bot")
+
+
+def only_their_route_is_left(w: World) -> bool:
+    left = w.get(HTTP_ROUTE, "chat")
+    return (
+        not any(w.names(kind) for kind in (DEPLOYMENT, SERVICE, CONFIG_MAP, POD))
+        and not w.get(MODEL_SERVICE, "bot")
+        and "ownerReferences" not in left["metadata"]
+        and left["spec"]["rules"][0] == a_lent_route()["spec"]["rules"][0]
+    )
+
+
 def service_is_gone(w: World) -> bool:
     children = (DEPLOYMENT, SERVICE, CONFIG_MAP, HTTP_ROUTE, POD)
     return not any(w.names(kind) for kind in children) and not w.get(MODEL_SERVICE, "bot")
@@ -344,7 +562,19 @@ FLOWS: tuple[Flow, ...] = (
     Flow("promotion", promotion, b_is_promoted),
     Flow("rollback-in-step", rollback_in_step, b_is_rolled_back),
     Flow("rollback-in-bake", rollback_in_bake, b_is_rolled_back),
+    Flow("copies-then-approval", copies_then_approval, b_is_promoted),
+    Flow("rejected-under-copies", rejected_under_copies, nobody_meets_b),
+    Flow("approval-by-name", approval_by_name, b_is_promoted),
+    Flow("experiment-won", experiment(0.9), lambda w: b_is_promoted(w) and verdict(w) == "CandidateBetter"),
+    Flow("experiment-lost", experiment(0.1), b_has_lost),
+    Flow("lent-and-promoted", lent_and_promoted, b_is_promoted),
+    Flow("lent-and-rolled-back", lent_and_rolled_back, b_is_rolled_back),
+    Flow("lent-and-given-back", lent_and_given_back, only_their_route_is_left),
     Flow("superseded", superseded, c_is_promoted),
+    Flow("promotion-by-pods", promotion_by_pods, lambda w: serves_by_pods(w, B) and "promotedAt" in rollout(w, B)),
+    Flow("rollback-by-pods", rollback_by_pods, lambda w: serves_by_pods(w, A) and "weightZeroAt" in rollout(w, B).get("rejection", {})),
+    Flow("superseded-by-pods", superseded_by_pods,
+         lambda w: serves_by_pods(w, revision_name("c")) and "supersededAt" in rollout(w, B)),
     Flow("service-deleted-before-traffic", service_deleted_before_traffic, service_is_gone),
     Flow("service-deleted-in-step", service_deleted_in_step, service_is_gone),
 )  # fmt: skip

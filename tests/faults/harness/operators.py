@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import itertools
 import json
 import os
@@ -22,15 +24,38 @@ import yaml
 from serin_devcluster.processes import die_with_parent, without_proxies
 from support.operator_process import SETTINGS
 
-_ports = itertools.count(os.getpid() % 5000 * 2)
 KUBECONFIG = "operator.kubeconfig"  # the kubernetes library reads $KUBECONFIG when it is imported; each operator has its own folder
-FIRST_PORT, PORTS = 20000, 10000  # below the range from which the kernel picks ports for outgoing connections
+FIRST_PORT, PORTS, BLOCKS = 20000, 500, 20  # below the range from which the kernel picks ports for outgoing connections
+
+
+class _Ports:
+    """A block of ports that is this process's for as long as it lives: others of these tests may run beside it."""
+
+    def __init__(self) -> None:
+        self._next = itertools.count()
+        for self._block in range(BLOCKS):
+            lock = os.open(
+                f"{tempfile.gettempdir()}/serin-fault-ports-{self._block}.lock", os.O_CREAT | os.O_RDWR, 0o600
+            )
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            os.close(lock)
+        raise RuntimeError(f"{BLOCKS} processes of these tests run already")
+
+    def next(self) -> int:
+        return FIRST_PORT + self._block * PORTS + next(self._next) % PORTS
+
+
+_ports = functools.cache(_Ports)
+_asking = threading.Lock()
 
 
 def free_port() -> int:
-    """A port that no other operator of this process has, and that nobody listens on now."""
+    """A port that no other operator has, and that nobody listens on now."""
     while True:
-        port = FIRST_PORT + next(_ports) % PORTS
+        with _asking:
+            port = _ports().next()
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -30,7 +30,9 @@ from serin_operator.manifests import names
 
 Json = dict[str, Any]
 OURS = (FINE_TUNE_JOB, MODEL_SERVICE, MODEL_REVISION, EVAL_GATE, JOB, DEPLOYMENT, SERVICE, CONFIG_MAP, HTTP_ROUTE)
-USERS = frozenset({"finetunejobs", "modelservices", "evalgates", "clusterevalpolicies", "persistentvolumeclaims"})
+USERS = frozenset(
+    {"finetunejobs", "modelservices", "evalgates", "clusterevalpolicies", "evalwaivers", "persistentvolumeclaims"}
+)
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _DROPPED = frozenset(
     {
@@ -48,7 +50,12 @@ _DROPPED = frozenset(
 _CHILDREN_ONLY = frozenset({"generation", "observedGeneration"})
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)|\d\d:\d\d:\d\d UTC")
 _DURATION = re.compile(r"\b(\d+ of )?\d+(\.\d+)? s\b")
+# A key that the pods of a service share is made from the service's uid.
+_OF_THE_UID = re.compile(r"(feedbackKey\W+)[0-9a-f]{64}")
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_NUMBER = re.compile(r"\d[\d.,]*")
+_OUTCOMES = re.compile(r'experiment: [^"]*')  # how many there were is a matter of when one looked
+_APPROVAL = re.compile(r'("approval\.serin\.dev/\w+": ")\w+ ')  # a code is of the uid and the moment
 _CHILD = re.compile(r"-([0-9a-f]{8})-\d+$")
 
 
@@ -114,6 +121,8 @@ class Naming:
         for hashed, key in self._keys.items():
             text = text.replace(hashed, key)
         text = text.replace(self._namespace, "NAMESPACE")
+        text = _OUTCOMES.sub(lambda said: _NUMBER.sub("N", said[0]), text)
+        text = _APPROVAL.sub(r"\1CODE ", _OF_THE_UID.sub(r"\1KEY", text))
         return _DURATION.sub("N s", _TIME.sub("TIME", _UID.sub("UID", text)))
 
 
@@ -124,6 +133,11 @@ def _comparable(api_version: str, item: Json, said: Naming) -> Json:
     status = made.get("status") or {}
     # The last look's numbers: a crash may swallow a look, and nobody can take it again. Verdicts are in the records.
     status.pop("slos", None)
+    # An experiment's numbers grow with time; who has won stays.
+    if (experiment := status.get("experiment")) is not None:
+        status["experiment"] = {"verdict": experiment.get("verdict")}
+    # How often a lent route had been written when it was written last is a matter of who came first, Git or Serin.
+    (status.get("lentRoute") or {}).pop("generation", None)
     if not ours and "conditions" in status:  # how a controller got there is its own affair
         status["conditions"] = sorted(f"{c['type']}={c['status']}" for c in status["conditions"])
         for passing in ("startTime", "completionTime"):
@@ -208,6 +222,7 @@ class _World:
     jobs: dict[str, tuple[str, str]] = field(
         default_factory=dict[str, tuple[str, str]]
     )  # uid -> stage, name; unfinished
+    all_selected: bool = False  # by the Service of a ModelService without a gateway
     found: list[Violation] = field(default_factory=list[Violation])
 
 
@@ -225,6 +240,8 @@ def safety(events: Iterable[Json]) -> list[Violation]:
                 _revision(world, event)
             case "httproutes":
                 _route(world, event, at)
+            case "services":
+                _front(world, event, at)
             case "pods":
                 _pod(world, event, at)
             case "jobs":
@@ -257,16 +274,64 @@ def _set(names_: set[str], name: str, is_in: bool) -> None:
 
 
 def _route(world: _World, event: Json, at: datetime) -> None:
+    if event["verb"] not in WRITES:
+        return
     if event["verb"] == "delete":
         world.weights = {}
         return
     rules = ((event.get("responseObject") or {}).get("spec") or {}).get("rules") or []
-    weights = {ref["name"]: int(ref.get("weight", 1)) for rule in rules for ref in rule.get("backendRefs") or ()}
+    weights = _given(rules)
     if event["user"]["username"] == OPERATOR:
         for backend, weight in weights.items():
             if weight > world.weights.get(backend, 0):
                 _raised(world, backend, world.weights.get(backend, 0), weight, at)
     world.weights = weights
+
+
+def _front(world: _World, event: Json, at: datetime) -> None:
+    """The Service of a ModelService without a gateway: whom it selects gets requests. When it selects all pods, whoever has some
+    must be the stable or the candidate, of which none is rejected."""
+    made = event.get("responseObject") or {}
+    labels = (made.get("metadata") or {}).get("labels") or {}
+    if names.SERVICE not in labels or names.STAGE in labels or event["user"]["username"] != OPERATOR:
+        return
+    selector = (made.get("spec") or {}).get("selector") or {}
+    if (revision := selector.get(names.REVISION)) is not None:
+        backend = names.serving(revision)
+        if world.weights != {backend: 100}:
+            _raised(world, backend, world.weights.get(backend, 0), 100, at)
+        world.weights, world.all_selected = {backend: 100}, False
+        return
+    for name in _answering(world) & world.rejected:
+        world.found.append(Violation(at, f"all pods are selected, also those of {name}, which is rejected"))
+    world.weights = {}
+    world.all_selected = True
+    _look_behind(world, at)
+
+
+def _answering(world: _World) -> set[str]:
+    """Revisions with ready pods."""
+    return {pod.revision for pod in world.pods.values() if pod.revision and pod.ready}
+
+
+def _look_behind(world: _World, at: datetime) -> None:
+    """While all pods are selected each that is ready gets requests."""
+    there = _answering(world)
+    if len(there) > 2:
+        world.found.append(Violation(at, f"all pods are selected, of {sorted(there)}"))
+    for name in there - world.passed:
+        world.found.append(Violation(at, f"{name}, which passed no gate, gets requests as all pods do"))
+    world.weights = {names.serving(name): 50 for name in there}
+
+
+def _given(rules: Iterable[Json]) -> dict[str, int]:
+    """The most that each backend gets by any rule, testers' among them; copies of requests count as one percent."""
+    found: Counter[str] = Counter()
+    for rule in rules:
+        copies = [one["requestMirror"]["backendRef"] for one in rule.get("filters") or () if "requestMirror" in one]
+        for ref in (*(rule.get("backendRefs") or ()), *({"name": copy["name"], "weight": 1} for copy in copies)):
+            found[ref["name"]] = max(found[ref["name"]], int(ref.get("weight", 1)))
+    return dict(found)
 
 
 def _raised(world: _World, backend: str, old: int, new: int, at: datetime) -> None:
@@ -296,6 +361,8 @@ def _pod(world: _World, event: Json, at: datetime) -> None:
     status = made.get("status") or {}
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     _readiness(pod, ready and not meta.get("deletionTimestamp"), at)
+    if world.all_selected and pod.revision and pod.ready:
+        _look_behind(world, at)
     # A pod whose time is over is gone for its node; only its Job's finalizer keeps the object for a moment.
     ended = bool(meta.get("deletionTimestamp")) and not meta.get("deletionGracePeriodSeconds")
     running = status.get("phase") == "Running" and not ended

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from serin_devcluster.apiserver import ApiServer
 from serin_devcluster.pki import Pair, kubeconfig
-from support.serving_cluster import install_gateway_api
+from support.serving_cluster import add_node, install_gateway_api
 
 Json = dict[str, Any]
+CHECKOUT = Path(__file__).parents[3]
 OPERATOR, ACTORS, USER = "operator", "actors", "user"
 PROXY = "proxy"
 RIGHTS = "system:serviceaccount:serin-system:serin"  # the chart's ServiceAccount, for the test of its rights
@@ -32,11 +34,13 @@ CONTROLLERS = (
     "deployment-controller",
     "replicaset-controller",
     "persistentvolumeclaim-protection-controller",
+    "endpointslice-controller",
 )
 
 
-def policy() -> Json:
-    """Whole objects for every write on what Serin owns or judges by; leases and events would drown them."""
+def policy(groups: Iterable[str] = ()) -> Json:
+    """Whole objects for every write on what Serin owns or judges by, and on these API groups; leases and events would
+    drown them."""
     writes = ["create", "update", "patch", "delete", "deletecollection"]
     told = [
         {"group": "serin.dev"},
@@ -44,6 +48,7 @@ def policy() -> Json:
         {"group": "apps"},
         {"group": "gateway.networking.k8s.io"},
         {"group": "", "resources": ["pods", "pods/status", "services", "configmaps", "namespaces"]},
+        *({"group": group} for group in groups),
     ]
     return {
         "apiVersion": "audit.k8s.io/v1",
@@ -59,12 +64,19 @@ def policy() -> Json:
     }
 
 
+def approvals() -> str:
+    """The chart's admission policy by which the apiserver holds people to their own names."""
+    chart = yaml.safe_load_all((CHECKOUT / "deploy" / "serin.yaml").read_text())
+    return yaml.safe_dump_all(one for one in chart if one and one["metadata"]["name"] == "serin-approvals")
+
+
 class Plane:
     """One control plane for many tests; each takes a fresh namespace."""
 
-    def __init__(self, *, extra_args: Iterable[str] = ()) -> None:
+    def __init__(self, *, extra_args: Iterable[str] = (), told_groups: Iterable[str] = ()) -> None:
+        """`told_groups`: API groups whose writes are in the audit log too."""
         # The log is read as it grows: it must not be cut off and begun anew at its default of 100 MB.
-        self.server = ApiServer(policy=policy(), extra_args=("--audit-log-maxsize=100000", *extra_args))
+        self.server = ApiServer(policy=policy(told_groups), extra_args=("--audit-log-maxsize=100000", *extra_args))
         self.users: dict[str, Pair] = {}
         self.audit: AuditLog
 
@@ -86,6 +98,10 @@ class Plane:
     def url(self) -> str:
         return self.server.url
 
+    def admit(self, user: str) -> None:
+        """Another user with all rights, whose name the audit log tells."""
+        self.users[user] = self.server.authority.issue(user, f"/O=system:masters/CN={user}")
+
     def kubeconfig(self, user: str) -> Path:
         """Straight to the apiserver, as this user."""
         path = self.server.folder / f"{user}.kubeconfig"
@@ -101,7 +117,8 @@ class Plane:
 
     def api(self, user: str = USER) -> Api:
         """A client of its own: httpx clients are not shared between threads here."""
-        return Api(httpx.Client(base_url=self.url, verify=self.tls(user), timeout=30))
+        # trust_env: threads must not read the environment while pytest writes the name of the running test into it
+        return Api(httpx.Client(base_url=self.url, verify=self.tls(user), timeout=30, trust_env=False))
 
     def namespace(self, hint: str = "f") -> str:
         """A fresh one."""
@@ -113,11 +130,13 @@ class Plane:
     def _furnish(self) -> None:
         authority = self.server.authority
         for user in (OPERATOR, ACTORS, USER):
-            self.users[user] = authority.issue(user, f"/O=system:masters/CN={user}")
+            self.admit(user)
         self.users[PROXY] = authority.issue(PROXY, f"/CN={PROXY}", ("IP:127.0.0.1",))
         self.audit = AuditLog(self.server.audit_log)
         self.server.kubectl("apply", "--server-side", "-f", "crds/")
+        self.server.kubectl("apply", "--server-side", "-f", "-", stdin=approvals())
         install_gateway_api(self.server)
+        add_node(self.server)  # or the endpoints' controller would leave its pods out
         self.server.start_controllers(CONTROLLERS)
 
 
@@ -168,6 +187,7 @@ class AuditLog:
         self._offset = 0
         self._rest = b""
         self._by_namespace: dict[str, list[Json]] = {}
+        self._forgotten: set[str] = set()  # what still happens there is only its end
         self._lock = threading.Lock()
 
     def of(self, namespace: str) -> list[Json]:
@@ -175,6 +195,12 @@ class AuditLog:
         with self._lock:
             self._read()
             return list(self._by_namespace.get(namespace, ()))
+
+    def count(self, namespace: str) -> int:
+        """How many events it has so far."""
+        with self._lock:
+            self._read()
+            return len(self._by_namespace.get(namespace, ()))
 
     def settled(self, namespace: str, api: Api) -> list[Json]:
         """Everything up to now: a mark is written and waited for, so that nothing is still on its way to the file."""
@@ -194,6 +220,7 @@ class AuditLog:
     def forget(self, namespace: str) -> None:
         with self._lock:
             self._by_namespace.pop(namespace, None)
+            self._forgotten.add(namespace)
 
     def _read(self) -> None:
         with self._path.open("rb") as log:
@@ -203,4 +230,6 @@ class AuditLog:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             event = json.loads(line)
-            self._by_namespace.setdefault(event.get("objectRef", {}).get("namespace", ""), []).append(event)
+            namespace = event.get("objectRef", {}).get("namespace", "")
+            if namespace not in self._forgotten:
+                self._by_namespace.setdefault(namespace, []).append(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -76,12 +77,14 @@ def write(path: Path) -> None:
     if not _told:
         return
     by_test = path.with_name(f"{path.stem}-tests.json")
-    told = _read(by_test) | _told
     path.parent.mkdir(parents=True, exist_ok=True)
-    by_test.write_text(
-        json.dumps({test: [asdict(row) for row in told[test].values()] for test in sorted(told)}, indent=1)
-    )
-    path.write_text(json.dumps(rows(told), indent=2) + "\n")
+    with by_test.with_suffix(".lock").open("w") as lock:  # the other process writes, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = _read(by_test) | _told
+        by_test.write_text(
+            json.dumps({test: [asdict(row) for row in told[test].values()] for test in sorted(told)}, indent=1)
+        )
+        path.write_text(json.dumps(rows(told), indent=2) + "\n")
     if _lines:
         path.with_name("faults-points.txt").write_text("\n".join(sorted(_lines, reverse=True)) + "\n")
 

@@ -27,8 +27,8 @@ def resting(w: World) -> None:
     """Three jobs that have succeeded, and watches that are open."""
     w.apply(*claims(), *(named(name) for name in JOBS))
     w.until(lambda: at_rest(w), "the jobs succeed")
-    w.until(lambda: w.proxy.quiet_for() > 2, "the operator rests")
-    w.until(lambda: len(w.proxy.watches.open()) >= 9, "everything is watched")
+    w.until(lambda: w.proxy.quiet_for() > 2, "the operator rests", free=True)
+    w.until(lambda: len(w.proxy.watches.open()) >= 9, "everything is watched", free=True)
 
 
 def at_rest(w: World) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,19 +74,21 @@ class Teller:
             take_off = plan(world)
             violations: list[str] = []
             finished_at = 0.0
-            try:
-                flow.run(world)
-                world.until(lambda: flow.final(world), "the end of the story")
-                finished_at = world.proxy.now
+            with ExitStack() as lasting:  # taken off whatever happens
                 if callable(take_off):
-                    take_off()
-                quiet = QUIET if clean is not None else CLEAN_QUIET
-                world.until(lambda: world.proxy.quiet_for() > quiet, "the operator comes to rest", 20)
-                if clean is not None:
-                    self._settle(world, clean())
-                world.until(lambda: flow.final(world), "the end of the story lasts", 5)
-            except TooLate as late:
-                violations.append(f"stuck: {late}")
+                    lasting.callback(take_off)
+                try:
+                    flow.run(world)
+                    world.until(lambda: flow.final(world), "the end of the story")
+                    finished_at = world.proxy.now
+                    lasting.close()
+                    quiet = QUIET if clean is not None else CLEAN_QUIET
+                    world.until(lambda: world.proxy.quiet_for() > quiet, "the operator comes to rest", 20, free=True)
+                    if clean is not None:
+                        self._settle(world, clean())
+                    world.until(lambda: flow.final(world), "the end of the story lasts", 5)
+                except TooLate as late:
+                    violations.append(f"stuck: {late}")
             world.operator.kill()
             events = world.plane.audit.settled(world.namespace, world.api)
             violations += [str(found) for found in safety(events)]

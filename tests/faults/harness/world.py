@@ -17,6 +17,8 @@ from serin_operator.api.kinds import KINDS, MODEL_REVISION, Kind
 
 Json = dict[str, Any]
 PATIENCE = 90.0  # for anything that a story waits for
+POLL_SECONDS = 0.1  # between looks at the audit log: a file that we read anyway
+LOOK_SECONDS = 1.0  # for facts that no write tells of
 
 
 class TooLate(AssertionError):
@@ -44,7 +46,7 @@ class World:
     def __enter__(self) -> World:
         self.prometheus.__enter__()
         self.proxy.start()
-        sources = [{"name": "default", "url": self.prometheus.url}]
+        sources = [{"name": "default", "url": self.prometheus.url, "delaySeconds": 0}]
         self.operator = Operator(
             self.proxy.kubeconfig,
             namespace=self.namespace,
@@ -106,12 +108,20 @@ class World:
     def names(self, kind: Kind, selector: str = "") -> list[str]:
         return sorted(item["metadata"]["name"] for item in self.items(kind, selector))
 
-    def until(self, fact: Callable[[], object], what: str, seconds: float | None = None) -> None:
+    def until(self, fact: Callable[[], object], what: str, seconds: float | None = None, free: bool = False) -> None:
+        """Looks again when something was written in the namespace, and once a second. `free`: the fact asks no apiserver,
+        so that it can be looked at all the time."""
         deadline = time.monotonic() + (seconds or self.patience)
-        while not fact():
-            if time.monotonic() > deadline:
+        looked_at, written = 0.0, -1
+        while True:
+            now, events = time.monotonic(), self.plane.audit.count(self.namespace)
+            if free or events != written or now - looked_at >= LOOK_SECONDS:
+                if fact():
+                    return
+                looked_at, written = now, events
+            if now > deadline:
                 raise TooLate(f"not within {seconds or self.patience:.0f} s: {what}")
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
     def note(self, text: str) -> None:
         self.notes.append((self.proxy.now, text))
@@ -129,10 +139,10 @@ class World:
             self.api.client.request("DELETE", f"/apis/serin.dev/v1alpha1/namespaces/{self.namespace}/{plural}")
 
 
-def passed_revision(letter: str) -> Json:
-    """A ModelRevision that a gate has let through."""
+def passed_revision(letter: str, verdict: str = "Passed") -> Json:
+    """A ModelRevision that a gate has let through, unless another verdict is said."""
     from support.service_world import a_revision
 
-    made = a_revision(letter, datetime.now(UTC))
+    made = a_revision(letter, datetime.now(UTC), verdict)
     meta = {key: made["metadata"][key] for key in ("name", "labels")}
     return made | {"apiVersion": MODEL_REVISION.api_version, "metadata": meta}

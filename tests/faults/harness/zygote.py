@@ -9,6 +9,8 @@ Speaks JSON lines on stdin and stdout: `{"environment", "log"}` is answered by `
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
 import json
 import os
 import signal
@@ -17,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+LATE = ("httpcore", "h11", "anyio._backends._asyncio")  # what the operator's libraries import only when they are used
 
 
 def serve() -> None:
     """Answer requests until stdin ends; the children go with us."""
     import serin_operator.__main__ as operator
 
+    for late in LATE:
+        importlib.import_module(late)
+    gc.freeze()  # the collector would touch, and so copy, every page that the children share
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)

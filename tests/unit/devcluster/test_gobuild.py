@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
+from serin_devcluster import __main__ as main
 from serin_devcluster import gobuild
 from serin_devcluster.errors import DevclusterError
 from serin_devcluster.gobuild import GoTool
 from serin_devcluster.paths import Paths
+from serin_devcluster.tasks import Tasks
 
 Write = list[str]
 
@@ -103,8 +106,26 @@ def test_a_missing_program_is_an_error_that_says_how_to_build_it(paths: Paths, m
         gobuild.find_program(paths, "kube-apiserver")
 
 
+def test_a_program_that_is_built_on_demand_names_its_own_target(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gobuild, "go_version", lambda: "go1.26 amd64")
+    with pytest.raises(DevclusterError, match="make kueue"):
+        gobuild.find_program(paths, "kueue")
+
+
+def test_make_tools_waits_for_nothing_that_is_built_on_demand(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(main, "run_tasks", lambda table, _: asked.extend(task.name for task in table))
+    monkeypatch.setattr(Tasks, "check_disk", lambda _: None)
+    for only in ([], ["kueue"]):
+        assert main.tools(Tasks(paths), argparse.Namespace(where=False, only=only)) == 0
+    first, alone = asked[:-2], asked[-2:]
+    assert "tool-kubernetes" in first
+    assert "tool-kueue" not in first
+    assert alone == ["fetch-kueue", "tool-kueue"]
+
+
 def test_every_module_has_its_lock_and_no_replacement_by_a_local_folder() -> None:
-    for tool in gobuild.TOOLS:
+    for tool in gobuild.ALL:
         assert (tool.module / "go.sum").exists(), tool.name
         text = (tool.module / "go.mod").read_text()
         assert "=> ./" not in text, tool.name

@@ -37,6 +37,33 @@ class Log:
         made = {"metadata": {"name": "bot"}, "spec": {"rules": [{"backendRefs": refs}]}}
         return self.add(OPERATOR, "patch", "httproutes", "bot", made)
 
+    def aside(self, copies: str = "", testers: str = "") -> "Log":
+        """All users go to a; copies of their requests, or testers, to another."""
+        mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": copies}}}
+        everybody = {"backendRefs": [{"name": "a", "weight": 100}, {"name": "b", "weight": 0}]}
+        rules: list[Json] = [{"backendRefs": [{"name": testers, "weight": 1}]}] if testers else []
+        rules.append({**everybody, "filters": [mirror]} if copies else everybody)
+        return self.add(OPERATOR, "patch", "httproutes", "bot", {"metadata": {"name": "bot"}, "spec": {"rules": rules}})
+
+    def lent(self, user: str, **weights: int) -> "Log":
+        """A route that leads to something of the user's, too."""
+        ours = [{"name": name, "weight": weight} for name, weight in weights.items()]
+        rules = [{"backendRefs": [{"name": "web"}]}, {"backendRefs": ours}]
+        return self.add(user, "patch", "httproutes", "chat", {"metadata": {"name": "chat"}, "spec": {"rules": rules}})
+
+    def selects(self, revision: str = "") -> "Log":
+        """The Service of a ModelService without a gateway; all pods when no revision is named."""
+        labels = {"serin.dev/service": "bot"}
+        selector = labels | ({"serin.dev/revision": revision} if revision else {})
+        made = {"metadata": {"name": "bot", "labels": labels}, "spec": {"selector": selector}}
+        return self.add(OPERATOR, "patch", "services", "bot", made)
+
+    def looks_at(self, resource: str) -> "Log":
+        """The log tells of reads without what was read."""
+        self.add(OPERATOR, "get", resource, "chat", {})
+        del self.events[-1]["responseObject"]
+        return self
+
     def server(self, revision: str, ready: bool = True) -> "Log":
         labels = {"serin.dev/stage": "serve", "serin.dev/revision": revision}
         return self._pod(f"pod-{revision}", labels, "rs", "Running", ready)
@@ -76,6 +103,11 @@ def serving() -> Log:
     return Log().revision("a").revision("b").server("a").server("b").weights(a=100)
 
 
+def by_pods() -> Log:
+    """The same without a gateway."""
+    return Log().revision("a").revision("b").server("a").selects("a").server("b")
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [
@@ -87,7 +119,31 @@ def serving() -> Log:
         pytest.param(
             serving().revision("b", verdict="Failed").weights(a=90, b=10), "b, which passed no gate", id="no gate passed"
         ),
+        pytest.param(
+            serving().lent(USER, bot=1).revision("b", rejected=True).lent(OPERATOR, a=90, b=10),
+            "b, which is rejected, rose from 0 to 10",
+            id="a rejected one on a lent route",
+        ),
+        pytest.param(
+            by_pods().selects().revision("b", rejected=True).selects(), "also those of b, which is rejected", id="all pods, a rejected one's too"
+        ),
+        pytest.param(by_pods().server("c").selects(), "c, which passed no gate", id="all pods, also of who passed nothing"),
+        pytest.param(
+            by_pods().selects().revision("c").server("c"), "all pods are selected, of ['a', 'b', 'c']", id="a third one comes beside two"
+        ),
+        pytest.param(
+            by_pods().revision("b", rejected=True).selects("b"), "b, which is rejected, rose from 0 to 100", id="a rejected one alone"
+        ),
         pytest.param(Log().revision("a").weights(a=100), "a has no ready pod", id="nobody there"),
+        pytest.param(
+            serving().revision("b", rejected=True).aside(copies="b"), "b, which is rejected, rose from 0 to 1", id="copies to a rejected one"
+        ),
+        pytest.param(
+            serving().revision("b", rejected=True).aside(testers="b"), "b, which is rejected, rose from 0 to 1", id="testers to a rejected one"
+        ),
+        pytest.param(
+            serving().server("b", ready=False).revision("c").aside(testers="c"), "c has no ready pod", id="testers to nobody"
+        ),
         pytest.param(
             serving().weights(b=100).server("a", ready=False).job("x").job("x", "Complete").job("y", "Complete")
             .job("z", "Complete").weights(a=100),
@@ -114,6 +170,18 @@ def test_what_must_never_be_is_told(log: Log, words: str) -> None:
     [
         pytest.param(
             serving().weights(a=90, b=10).revision("b", rejected=True).weights(a=100, b=0), id="a rollback"
+        ),
+        pytest.param(
+            serving().aside(copies="b", testers="b").revision("b", rejected=True).aside(), id="testers and copies, and their end"
+        ),
+        pytest.param(
+            serving().lent(USER, bot=1).looks_at("httproutes").lent(OPERATOR, a=90, b=10), id="a route that leads elsewhere, too"
+        ),
+        pytest.param(
+            by_pods().selects().revision("b", rejected=True).selects("a").server("b", ready=False), id="a rollback by pods"
+        ),
+        pytest.param(
+            by_pods().selects().server("b", ready=False).selects("a").revision("c").server("c").selects(), id="the next one by pods"
         ),
         pytest.param(Log().trainer("1").trainer("1", "Failed").trainer("2"), id="one training after the other"),
         pytest.param(Log().trainer("1").gone("pod-1", 120).gone("pod-1", 0).trainer("2"), id="the first is gone"),
@@ -169,3 +237,13 @@ def test_a_part_of_the_points_is_spread_and_picked_by_seed() -> None:
     assert len(set(picked)) == 4
     everything = {point for seed in range(200) for point in some(points, 4, seed)}
     assert everything == set(points)
+
+
+def test_numbers_of_an_experiment_and_codes_of_approvals_are_not_compared_and_who_won_or_approved_is() -> None:
+    said = Naming("ns", [])
+    lost = '{"message": "experiment: %s of 1000 outcomes are successes", "reason": "ExperimentLost", "step": %d}'
+    assert said.plain(lost % ("10.00%", 2)) == said.plain(lost % ("9.87%", 2))
+    assert said.plain(lost % ("10.00%", 2)) != said.plain(lost % ("10.00%", 3))
+    given = '{"approval.serin.dev/one": "%s leads %s"}'
+    assert said.plain(given % ("51488cc2f7", "ann")) == said.plain(given % ("058a1045ef", "ann"))
+    assert said.plain(given % ("51488cc2f7", "ann")) != said.plain(given % ("51488cc2f7", "bob"))
