@@ -32,6 +32,7 @@ imagePullPolicy: {{ .Values.imagePullPolicy }}
 metricSources: {{- if .Values.metricSources }}{{ toYaml .Values.metricSources | nindent 2 }}{{ else }} []{{ end }}
 prepareRetrySeconds: {{ .Values.prepareRetrySeconds }}
 scaleDownDelaySeconds: {{ .Values.scaleDownDelaySeconds }}
+approvalPolicy: {{ if .Values.admission.enabled }}{{ include "serin.name" . }}-approvals{{ else }}""{{ end }}
 leaderElection: {{- toYaml .Values.leaderElection | nindent 2 }}
 logFormat: {{ .Values.logFormat }}
 {{- end }}

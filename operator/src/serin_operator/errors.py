@@ -6,12 +6,16 @@ class SerinError(Exception):
 
 
 class ClusterUnavailable(SerinError):
-    """The apiserver did not answer, or asked us to wait: look again with backoff. `soon`: the call may be repeated."""
+    """The apiserver did not answer, or asked us to wait: look again with backoff. `soon`: the call may be repeated.
+    `perhaps`: what was asked for may have happened all the same."""
 
-    def __init__(self, message: str, retry_after: float | None = None, *, soon: bool = True) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, soon: bool = True, perhaps: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.soon = soon
+        self.perhaps = perhaps
 
 
 class Conflict(SerinError):

@@ -1,4 +1,4 @@
-"""Who wants to know when an object changes: an index from gates, services and policies to jobs.
+"""Who wants to know when an object changes: an index from gates, services and policies to jobs, and from routes to services.
 
 Built from the events that pass by, and put right by every look at a job, so that no lost event leaves it wrong; when in
 doubt it wakes too many, never too few.
@@ -28,6 +28,7 @@ class Interest:
     """Which jobs refer to what."""
 
     _jobs: dict[Key, _Wish] = field(default_factory=dict[Key, _Wish])
+    _lent: dict[Key, str] = field(default_factory=dict[Key, str])  # services, and the user's route that each names
 
     def learn(self, key: Key, body: Mapping[str, Any]) -> bool:
         """Remember what a job refers to. True when it refers to something that was not known: whatever changed there
@@ -42,8 +43,22 @@ class Interest:
         self._jobs[key] = wish
         return known is None or (known.gates, known.service) != (wish.gates, wish.service)
 
+    def learn_route(self, key: Key, route: str | None) -> bool:
+        """Remember which route of the user's a service names, if it does. True when that is news, as of jobs."""
+        if route is None:
+            self._lent.pop(key, None)
+            return False
+        known = self._lent.get(key)
+        self._lent[key] = route
+        return known != route
+
     def forget(self, key: Key) -> None:
         self._jobs.pop(key, None)
+        self._lent.pop(key, None)
+
+    def in_route(self, namespace: str, route: str) -> Iterable[Key]:
+        """The services that write its weights, or would."""
+        return [key for key, name in self._lent.items() if key.namespace == namespace and name == route]
 
     def in_gate(self, namespace: str, gate: str) -> Iterable[Key]:
         """Every job that names the gate: also a rejected one is judged anew when the gate changes."""

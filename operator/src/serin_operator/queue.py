@@ -26,7 +26,7 @@ class Key:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 LOOKS_AT_ONCE = 64  # most of a slow look is waiting, for a metric source say: a dozen of them must not keep the others

@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from serin_operator import telemetry
 from serin_operator.act.execute import Executor, WriteRefused
 from serin_operator.api.v1alpha1 import API_VERSION, ObjectMeta
-from serin_operator.decide.decision import Decision
+from serin_operator.decide.decision import Decision, Told
 from serin_operator.decide.job import decide_job
+from serin_operator.decide.platform import decide_platform
 from serin_operator.decide.refusals import Refusal
 from serin_operator.decide.service import decide_service
 from serin_operator.errors import ClusterUnavailable, Conflict, SerinError
 from serin_operator.http import httpx
 from serin_operator.interest import Interest
 from serin_operator.observe.job import observe_job
+from serin_operator.observe.platform import observe_platform
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.observe.service import observe_service
 from serin_operator.queue import Key, RetryLater
@@ -29,6 +31,7 @@ log = logging.getLogger("serin.reconcile")
 
 FINE_TUNE_JOB = "FineTuneJob"
 MODEL_SERVICE = "ModelService"
+PLATFORM = Key("Platform", "", "policies")  # all ClusterEvalPolicies and EvalWaivers in one look: they name each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Look:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Looks at FineTuneJobs and ModelServices."""
+    """Looks at FineTuneJobs and ModelServices, and at the platform's policies and waivers."""
 
     cluster: Cluster
     executor: Executor
@@ -61,12 +64,14 @@ class Reconciler:
                 found = await self._loops[key.kind](key)
                 if found is None:
                     self.refused.pop(key, None)
+                    self._tell(key, ())
                     telemetry.RECONCILES.labels(key.kind, "gone").inc()
                     return None
                 again = await self._act(key, found)
             except Exception as error:
                 raise self._sorted(key, error) from error
         telemetry.RECONCILES.labels(key.kind, "ok").inc()
+        self._tell(key, found.decision.told)
         for event in found.decision.events:
             telemetry.DECISIONS.labels(key.kind, event.reason).inc()
         log.info("%s", found.decision.sentence, extra={"object": str(key)})
@@ -82,9 +87,13 @@ class Reconciler:
             raise
         return timedelta() if self.refused.pop(key, None) is not None else found.decision.requeue_after
 
+    def _tell(self, key: Key, told: tuple[Told, ...]) -> None:
+        if key.kind == MODEL_SERVICE:
+            telemetry.tell(key.namespace, key.name, ((one.metric, one.about, one.value) for one in told))
+
     @property
     def _loops(self) -> dict[str, Callable[[Key], Awaitable[Look | None]]]:
-        return {FINE_TUNE_JOB: self._job, MODEL_SERVICE: self._service}
+        return {FINE_TUNE_JOB: self._job, MODEL_SERVICE: self._service, PLATFORM.kind: self._platform}
 
     async def _job(self, key: Key) -> Look | None:
         snapshot = await observe_job(self.cluster, self.client, self.settings, key.namespace, key.name, self.now())
@@ -99,8 +108,20 @@ class Reconciler:
     async def _service(self, key: Key) -> Look | None:
         snapshot = await observe_service(self.cluster, self.sources, self.settings, key.namespace, key.name, self.now())
         if snapshot is None:
+            self.interest.forget(key)
             return None
-        return Look(snapshot.service.metadata, decide_service(replace(snapshot, refused=self.refused.get(key))))
+        decision = decide_service(replace(snapshot, refused=self.refused.get(key)))
+        ref = snapshot.service.spec.traffic.route_ref
+        if self.interest.learn_route(key, ref.name if ref is not None else None):
+            decision = replace(decision, requeue_after=timedelta(0))
+        return Look(snapshot.service.metadata, decision)
+
+    async def _platform(self, key: Key) -> Look | None:
+        """None when there is neither a policy nor a waiver: the next one that comes wakes this again."""
+        snapshot = await observe_platform(self.cluster, self.now())
+        if snapshot is None:
+            return None
+        return Look(ObjectMeta(name=key.name), decide_platform(snapshot))
 
     def _sorted(self, key: Key, error: Exception) -> RetryLater:
         """Every failure of a look is looked at again; how it is told depends on whose turn it is."""

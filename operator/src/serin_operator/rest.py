@@ -35,6 +35,7 @@ _MERGE = "application/merge-patch+json"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 CHUNK = 500
 _MAY_HEAL = frozenset({429, 500, 502, 503, 504})
+_BEFORE_ALL = frozenset({429, 503})  # said before anything is done
 
 
 async def connect() -> ApiClient:
@@ -114,10 +115,26 @@ class Cluster:
         self._made(kind, answer)
         return answer
 
-    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
-        """True when created now, False when an object of this name was there already."""
+    async def amend(
+        self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any], version: str, manager: str
+    ) -> None:
+        """A merge patch of somebody else's object; Conflict when it is gone, or no longer at this resourceVersion."""
+        body = {**patch, "metadata": {"resourceVersion": version}}
         try:
-            answer = await self._call("POST", kind.path(manifest["metadata"].get("namespace")), body=dict(manifest))
+            answer = await self._call("PATCH", kind.path(namespace, name), [("fieldManager", manager)], body, _MERGE)
+        except _NotFound as error:
+            raise Conflict(str(error)) from error
+        self._made(kind, answer)
+
+    async def create(self, kind: Kind, manifest: Mapping[str, Any], *, blindly: bool = True) -> bool:
+        """True when created now, False when an object of this name was there already.
+
+        Without `blindly` it is not repeated once it may have happened: by then the object may be gone again with its
+        owner, and would be made a second time.
+        """
+        path = kind.path(manifest["metadata"].get("namespace"))
+        try:
+            answer = await self._call("POST", path, body=dict(manifest), blindly=blindly)
         except _AlreadyExists:
             return False
         self._made(kind, answer)
@@ -158,8 +175,10 @@ class Cluster:
         body: Json | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        blindly: bool = True,
     ) -> Json:
-        """One call, repeated while its failure may heal and the patience lasts."""
+        """One call, repeated while its failure may heal and the patience lasts; unless `blindly`, only when it is certain
+        that nothing happened."""
         loop = asyncio.get_running_loop()
         began, tried = loop.time(), 0
         headers = {"Accept": accept, "Content-Type": content_type}
@@ -171,7 +190,8 @@ class Cluster:
                 answer = await self._try(method, path, query or [], body, headers)
             except ClusterUnavailable as error:
                 pause = self._patience.pause(tried, loop.time() - began, error.retry_after, random.random())
-                if not error.soon or pause is None or not self._budget.spend():
+                hopeless = not error.soon or (error.perhaps and not blindly)
+                if hopeless or pause is None or not self._budget.spend():
                     raise
                 telemetry.API_RETRIES.labels(method).inc()
                 await asyncio.sleep(pause)
@@ -194,7 +214,8 @@ class Cluster:
             raise _explained(failure.status or 0, str(failure.body or failure.reason), None, where) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             telemetry.API_CALLS.labels(method, "none").inc()
-            raise ClusterUnavailable(f"{where}: the apiserver did not answer ({error!r})") from error
+            perhaps = not isinstance(error, aiohttp.ClientConnectorError)
+            raise ClusterUnavailable(f"{where}: the apiserver did not answer ({error!r})", perhaps=perhaps) from error
         self._clock.answered(answer.headers.get("Date"), asked)
         telemetry.API_CALLS.labels(method, str(answer.status)).inc()
         text = (raw or b"").decode()
@@ -207,7 +228,7 @@ def _document(text: str, where: str) -> Json:
     try:
         return cast("Json", json.loads(text)) if text else {}
     except ValueError as error:
-        raise ClusterUnavailable(f"{where}: the answer is not JSON ({error})") from error
+        raise ClusterUnavailable(f"{where}: the answer is not JSON ({error})", perhaps=True) from error
 
 
 class _NotFound(Refused):
@@ -228,7 +249,7 @@ def _explained(status: int, body: str, retry_after: str | None, call: str) -> Ex
         return _AlreadyExists(message) if reason == "AlreadyExists" else Conflict(message)
     if status in _MAY_HEAL or status == 0:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-        return ClusterUnavailable(message, retry_after=seconds)
+        return ClusterUnavailable(message, retry_after=seconds, perhaps=status not in _BEFORE_ALL)
     if status == 401:
         return ClusterUnavailable(message, soon=False)  # a token on its way to being renewed
     return Refused(message, status, sentence)

@@ -86,6 +86,8 @@ class Settings(_Model):
     metric_sources: tuple[MetricSource, ...] = ()
     prepare_retry_seconds: int = 60
     scale_down_delay_seconds: int = 30
+    approval_policy: str = "serin-approvals"
+    """The ValidatingAdmissionPolicy, and its binding, that hold people to their own names. Empty: there is none."""
     leader_election: LeaderElection = LeaderElection()
     log_format: Literal["json", "plain"] = "json"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from serin_operator.act.execute import Executor, WriteRefused
 from serin_operator.api.kinds import EVENT, Kind
-from serin_operator.decide.decision import Apply, Create, Decision, Delete, Event, Fence, StatusWrite
+from serin_operator.decide.decision import Amend, Apply, Create, Decision, Delete, Event, Fence, StatusWrite
 from serin_operator.errors import ClusterUnavailable, Conflict, NotLeading, Refused
 from serin_operator.manifests import names
 
@@ -39,8 +39,14 @@ class Recorder:
         self._note(f"apply {kind.kind}{'/' + subresource if subresource else ''}", manifest)
         return {"metadata": {"uid": "u", "resourceVersion": "8"}}
 
-    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> bool:
+    async def amend(
+        self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any], version: str, manager: str
+    ) -> None:
+        self._note(f"amend {kind.kind} {namespace}/{name} {version} {manager}", patch)
+
+    async def create(self, kind: Kind, manifest: Mapping[str, Any], *, blindly: bool = True) -> bool:
         self._note(f"create {kind.kind}", manifest)
+        assert blindly == (kind is EVENT)  # an object may be gone again with its owner when its creation is repeated
         return self._there is None or kind is EVENT
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
@@ -236,3 +242,35 @@ async def test_what_builds_upon_a_refused_create_is_left() -> None:
 async def test_an_object_that_went_before_its_status_was_written_is_a_stale_look() -> None:
     with pytest.raises(Conflict):
         await executor(Recorder("apply FineTuneJob/status", Refused("gone", 404))).carry_out(DECISION, REGARDING)
+
+
+AMENDED = "amend HTTPRoute ml/chat 7 m"
+AMENDING = Decision(
+    sentence="x",
+    actions=(
+        Amend("gateway.networking.k8s.io/v1", "HTTPRoute", "ml", "chat", {"spec": {"rules": []}}, "m", "7"),
+        Apply(JOB, "m"),
+    ),
+)
+
+
+async def test_somebody_elses_object_is_changed_at_the_version_that_was_seen() -> None:
+    recorder = Recorder()
+    await executor(recorder).carry_out(AMENDING, REGARDING)
+    assert recorder.calls == [AMENDED, "apply Job"]
+    assert recorder.bodies[0] == {"spec": {"rules": []}}
+
+
+async def test_a_change_of_somebody_elses_object_that_is_refused_is_told_and_the_rest_is_done() -> None:
+    recorder = Recorder(AMENDED, NO)
+    with pytest.raises(WriteRefused) as told:
+        await executor(recorder).carry_out(AMENDING, REGARDING)
+    assert (told.value.refusal.kind, told.value.refusal.name) == ("HTTPRoute", "chat")
+    assert recorder.calls == [AMENDED, "apply Job"]
+
+
+async def test_a_change_of_an_object_that_is_newer_stops_the_rest() -> None:
+    recorder = Recorder(AMENDED, Conflict("newer"))
+    with pytest.raises(Conflict):
+        await executor(recorder).carry_out(AMENDING, REGARDING)
+    assert recorder.calls == [AMENDED]

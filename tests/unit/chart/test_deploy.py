@@ -37,7 +37,14 @@ def test_the_operator_writes_no_spec_that_belongs_to_git() -> None:
         if "serin.dev" in rule["apiGroups"] and writing & set(rule["verbs"])
         for resource in rule["resources"]
     }
-    assert written == {"finetunejobs/status", "modelservices/status", "modelrevisions/status", "modelrevisions"}
+    assert written == {
+        "finetunejobs/status",
+        "modelservices/status",
+        "modelrevisions/status",
+        "modelrevisions",
+        "clusterevalpolicies/status",
+        "evalwaivers/status",
+    }
 
 
 def test_the_configuration_is_what_the_operator_reads() -> None:

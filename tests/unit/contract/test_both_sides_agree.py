@@ -4,13 +4,16 @@ The schemas in tests/golden/contract pin the images' side over time; this pins t
 """
 
 import json
+import re
 from typing import Any
 
 import pytest
 import serin_evaluator.config
 import serin_server.config
 import serin_trainer.config
+from pydantic import TypeAdapter
 from serin_operator.api.contract import (
+    Base,
     ConsolidateOutput,
     EvaluateOutput,
     PrepareOutput,
@@ -19,7 +22,7 @@ from serin_operator.api.contract import (
     TrainOutput,
     parse_result,
 )
-from serin_operator.api.v1alpha1 import StageName
+from serin_operator.api.v1alpha1 import StageName, deepspeed
 from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
 from support.jobs import World, a_gate, an_evaluation
@@ -35,9 +38,44 @@ READERS = {
 SPECS: dict[str, dict[str, Any]] = {
     "as short as it gets": {},
     "parts that are provided": {"data": PROVIDED},
+    "an evaluation that pods share": {"evaluation": {"parallelism": 3}},
     "rows that are cut": {"data": FULL["FineTuneJob"]["spec"]["data"]},
     "LoRA": {"method": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "targetModules": ["q_proj"], "dropout": "0.1"}}},
+    "FP16 on accelerators, and a batch for all": {
+        "hyperparameters": {"globalBatchSize": 64, "batchSize": 4, "precision": "FP16", "gradientCheckpointing": True,
+                            "warmupSteps": 20},
+        "distribution": {"nodes": 2, "processesPerNode": 4, "resources": {"limits": {"nvidia.com/gpu": 4}}},
+    },
+    "ZeRO with offload and settings of its own": {
+        "distribution": {"deepspeed": {"zeroStage": 3, "offload": "OptimizerAndParameters",
+                                       "configOverride": {"zero_optimization.overlap_comm": "true"}}},
+    },
+    "IA3": {"method": {"type": "IA3", "ia3": {"targetModules": ["q_proj"], "feedforwardModules": []}}},
+    "IA3 by its defaults": {"method": {"type": "IA3"}},
+    "an adapter that is kept, of a model on the hub": {
+        "method": {"type": "LoRA", "adapter": "Kept"}, "baseModel": {"uri": "hf://org/base"},
+    },
+    "a method that is chosen": {"method": {"type": "Auto", "auto": {"deviceMemory": "80Gi"}}},
     "LoRA by its defaults": {"method": {"type": "LoRA"}},
+    "a learned prompt by its defaults": {"method": {"type": "PromptTuning"}},
+    "QLoRA by its defaults": {"method": {"type": "QLoRA"}},
+    "from buckets and a hub": {
+        "baseModel": {"uri": "s3://models/base", "s3": {"endpoint": "http://minio:9000", "region": "eu-1"},
+                      "secretRef": {"name": "store"}},
+        "data": {"train": [
+            {"name": "a", "uri": "s3://rows/a/", "s3": {"addressing": "VirtualHosted"}, "secretRef": {"name": "store"}},
+            {"name": "b", "uri": "hf://datasets/a/b/c.csv", "secretRef": {"name": "hub"}},
+            {"name": "c", "uri": "s3://rows/c.parquet"},
+        ]},
+    },
+    "told to a server that asks for no credentials": {
+        "tracking": {"mlflow": {"uri": "http://mlflow.ml:5000", "experiment": "bot"}},
+    },
+    "written for W&B": {"tracking": {"wandb": {"project": "bot", "mode": "Offline"}}},
+    "a store with an authority of its own": {
+        "baseModel": {"uri": "s3://models/base", "s3": {"endpoint": "https://minio:9000", "caRef": {"name": "ours"}}},
+    },
+    "told to W&B alone": {"tracking": {"wandb": {"project": "bot", "secretRef": {"name": "wandb"}}}},
     "everything said": {
         "data": {
             "train": [{"name": "a", "uri": "pvc://d/a.jsonl", "format": "Text", "weightPercent": 90},
@@ -58,6 +96,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "earlyStopping": {"patience": 2, "minDelta": "0.01", "minSteps": 10},
         "health": {"lossExplosion": "Stop", "explosionFactor": "3", "overfitting": "Stop", "overfittingPercent": 5,
                    "hungAfterSeconds": 60},
+        "tracking": FULL["FineTuneJob"]["spec"]["tracking"],
     },
 }  # fmt: skip
 
@@ -76,7 +115,10 @@ def configs(**spec: Any) -> dict[StageName, dict[str, Any]]:
                 found[StageName(config["stage"])] = config
         world.act(decision)
         for run in world.running():
-            world.finish(run)
+            copied = run.stage is StageName.PREPARE and "baseModel" in spec
+            auto = run.stage is StageName.PREPARE and spec.get("method", {}).get("type") == "Auto"
+            told = {"baseModelUri": "pvc://artifacts/ml/bot/prepare/base"} if copied else {}
+            world.finish(run, **told, **({"method": "LoRA", "methodReason": "it fits"} if auto else {}))
     return found
 
 
@@ -98,6 +140,9 @@ def test_the_server_reads_what_the_operator_writes() -> None:
         max_new_tokens=16,
     )
     serin_server.config.ServeConfig.model_validate(config.dump())
+    based = config.model.model_copy(update={"base": Base(uri="pvc://a/base", digest="sha256:" + "1" * 64)})
+    read = serin_server.config.ServeConfig.model_validate(config.model_copy(update={"model": based}).dump())
+    assert read.model.base is not None
 
 
 GOLDEN_OUTPUTS = {
@@ -117,6 +162,21 @@ def test_every_field_that_the_operator_needs_is_promised_by_the_image(
     names = {name for definition in promised.values() for name in definition.get("properties", {})}
     needed = {field.alias or name for name, field in GOLDEN_OUTPUTS[stage].model_fields.items() if field.is_required()}
     assert needed <= names
+
+
+OUTPUTS = {"PrepareOutput", "TrainOutput", "ConsolidateOutput", "Output"}
+
+
+@pytest.mark.parametrize("stage", GOLDEN_OUTPUTS)
+def test_what_the_image_may_leave_null_the_operator_reads_as_null(stage: str, request: pytest.FixtureRequest) -> None:
+    golden = request.config.rootpath / "tests/golden/contract" / f"{stage}.result.schema.json"
+    definitions = json.loads(golden.read_text())["$defs"]
+    [promised] = [one["properties"] for name, one in definitions.items() if name in OUTPUTS]
+    read = {field.alias or name: field for name, field in GOLDEN_OUTPUTS[stage].model_fields.items()}
+    nullable = [name for name, kind in promised.items() if {"type": "null"} in kind.get("anyOf", ()) and name in read]
+    assert stage not in ("prepare", "train") or nullable
+    for name in nullable:
+        assert TypeAdapter(read[name].annotation).validate_python(None) is None, name
 
 
 def test_a_result_is_read_as_the_images_write_it() -> None:
@@ -148,3 +208,11 @@ def test_a_log_tail_is_no_result(text: str) -> None:
 )
 def test_what_is_no_result_is_none(text: str) -> None:
     assert parse_result(text) is None
+
+
+def test_both_sides_guard_the_same_settings_of_deepspeed() -> None:
+    assert serin_trainer.config.MADE_FROM == deepspeed.MADE_FROM
+    ours = re.compile(deepspeed.FREE)
+    for name in ["zero_optimization.overlap_comm", "fp16.hysteresis", "sparse_gradients", "fp16.enabled", "optimizer",
+                 "zero_optimization.offload_param.device", "tensorboard.output_path", "zero_optimizationXstage"]:  # fmt: skip
+        assert bool(ours.fullmatch(name)) == bool(serin_trainer.config.FREE.fullmatch(name)), name

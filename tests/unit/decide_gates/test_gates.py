@@ -84,7 +84,7 @@ def test_a_metric_that_was_not_produced_is_an_error_and_never_a_pass() -> None:
     measured["scores"] = measured["comparisons"] = []
     assert judged(measured, min="0.0").verdict is Verdict.ERROR
     assert judged(measured, comparedTo="Base", maxRegression="1").verdict is Verdict.ERROR
-    assert "produced no heldout/RougeL" in judged(measured, min="0.0").message
+    assert "produced no heldout/RougeL that can be judged: its report says why" in judged(measured, min="0.0").message
 
 
 @pytest.mark.parametrize("wrong", [None, float("nan"), float("inf")], ids=["missing", "NaN", "infinite"])
@@ -249,6 +249,8 @@ def test_a_slice_that_was_not_measured_is_an_error_and_a_small_one_is_held_with_
     small = judged(measured, min="0.1", slice=GERMAN)
     assert missing.verdict is Verdict.ERROR
     assert "no heldout/RougeL@language=de" in missing.message
+    assert "perhaps no row has language=de" in missing.message
+    assert "Correct the requirement's slice.value, or add such rows" in missing.message
     assert small.verdict is Verdict.INCONCLUSIVE
     assert "on 7 examples: too few to tell" in small.message
     assert "20 are the least" in small.message

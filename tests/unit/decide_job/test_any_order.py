@@ -46,6 +46,8 @@ EDITS: list[dict[str, Any]] = [
     {"hyperparameters": {"learningRate": "1e-4"}},
     {"hyperparameters": {"learningRate": "3e-4"}},
     {"distribution": {"nodes": 2, "processesPerNode": 1, "maxRestarts": 0}},
+    {"hyperparameters": {"globalBatchSize": 64}},
+    {"hyperparameters": {"globalBatchSize": 64}, "distribution": {"nodes": 2, "processesPerNode": 2}},
     {"data": {"train": [{"name": "other", "uri": "pvc://datasets/other.jsonl"}]}},
 ]
 
@@ -81,6 +83,7 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.world = Guarded()
         self.settled: tuple[str, int] | None = None  # a state that stays, and the generation it was reached in
+        self.people = True
 
     def teardown(self) -> None:
         self._heal()
@@ -104,9 +107,10 @@ class AnyOrder(RuleBasedStateMachine):
         AnyOrder.looks += 1
         self.world.act(decide_job(self.world.snapshot()), most)
         state, now = self.world.status.get("state", ""), self.world.generation
-        if self.settled is not None and self.settled[1] == now:
+        if self.settled is not None and self.settled[1] == now and not self._unsettled():
             assert state == self.settled[0], f"{self.settled[0]} became {state} by itself"
-        self.settled = (state, now) if state in STAYS and not self._unsettled() else None
+        seen = self.world.status.get("observedGeneration") == now  # or the operator died before it could say anything
+        self.settled = (state, now) if state in STAYS and seen and not self._unsettled() else None
 
     def _unsettled(self) -> bool:
         """A reference is away: to say so comes first."""
@@ -164,17 +168,25 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- people -----------------------------------------------------------------------------------------------------
 
+    @initialize(there=st.booleans())
+    def people_are_about_or_away(self, there: bool) -> None:
+        """Where somebody always changes something, hardly any job stays failed."""
+        self.people = there
+
+    @precondition(lambda self: self.people)
     @rule(edit=st.sampled_from(EDITS))
     def somebody_edits_the_spec(self, edit: dict[str, Any]) -> None:
         if edit != self.world.spec:
             self.world.spec = deepcopy(edit)
             self.world.generation += 1
 
+    @precondition(lambda self: self.people)
     @rule()
     def somebody_suspends_the_job_or_lets_it_go_on(self) -> None:
         self.world.spec = {**self.world.spec, "suspend": not self.world.spec.get("suspend", False)}
         self.world.generation += 1
 
+    @precondition(lambda self: self.people)
     @rule(nonce=st.sampled_from(["one", "two"]))
     def somebody_asks_for_another_try(self, nonce: str) -> None:
         self.world.annotations = {names.RETRY: nonce}
@@ -236,7 +248,7 @@ LEAST_LOOKS = 10_000
 def test_whatever_happens_in_whatever_order_every_job_comes_to_a_right_end() -> None:
     AnyOrder.looks = 0
     AnyOrder.states.clear()
-    run_state_machine_as_test(AnyOrder, settings=profile(130))
+    run_state_machine_as_test(AnyOrder, settings=profile(130, phases=[Phase.generate]))  # to shrink takes minutes
     print(f"{AnyOrder.looks} looks of the operator were played; they ended as {dict(AnyOrder.states)}")
     assert AnyOrder.looks >= LEAST_LOOKS
     assert AnyOrder.states.keys() >= {"Passed", "Failed"}

@@ -139,3 +139,44 @@ def test_a_stage_that_runs_again_is_of_no_class() -> None:
     world.act(decide_job(world.snapshot()))
     assert "failureClass" not in entry(world)
     assert entry(world)["restarts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        pytest.param({"baseModelDigest": None}, "baseModelDigest: Input should be a valid string", id="another type"),
+        pytest.param({"rows": {"read": "many"}}, "rows.read", id="deep inside"),
+    ],
+)
+def test_a_result_of_another_release_is_a_failure_that_says_which_field(output: dict[str, Any], said: str) -> None:
+    """An image that is newer or older than the operator: without this its job would stand still, and only the log tell."""
+    world = World()
+    for _ in range(30):
+        decision = decide_job(world.snapshot())
+        world.act(decision)
+        for run in world.running():
+            world.finish(run, **output)
+        world.now += timedelta(minutes=1)
+    prepare = next(stage for stage in world.status["stages"] if stage["name"] == "Prepare")
+    assert (prepare["outcome"], prepare["reason"], prepare["failureClass"]) == ("Failed", "ResultUnreadable", "Unknown")
+    assert said in prepare["message"]
+    assert "images of the operator's own release" in prepare["message"]
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 1])
+def test_a_clock_that_is_set_does_not_hold_the_next_attempt_up(hours: int) -> None:
+    world = World()
+    fail_training(world, 1, exit_code=1)
+    [run] = world.running()
+    world.fail(run, exit_code=1)
+    world.act(decide_job(world.snapshot()))
+    assert not world.running()
+    world.now += timedelta(hours=hours)
+    world.act(decide_job(world.snapshot()))
+    [again] = world.running()
+    assert again.attempt == run.attempt + 1
+
+
+def test_a_pause_of_five_minutes_is_kept_to_the_second() -> None:
+    world = World(spec={"distribution": {"maxRestarts": 20}})
+    assert fail_training(world, 8, exit_code=1) == [0, 10, 20, 40, 80, 160, 300, 300]

@@ -82,7 +82,7 @@ def test_all_conditions_are_there_from_the_first_visit() -> None:
     types = {c["type"] for c in world.status["conditions"]}
     assert types == {
         "ReferencesResolved", "DataPrepared", "Trained", "TrainingHealthy", "Consolidated", "Evaluated",
-        "GatePassed", "Promoted",
+        "GatePassed", "Approved", "Promoted",
         "Ready", "Reconciling", "Stalled", "Suspended", "WritesAccepted",
     }  # fmt: skip
     assert all(c["observedGeneration"] == 1 for c in world.status["conditions"])
@@ -317,6 +317,13 @@ def test_a_canary_is_told_in_the_job() -> None:
             "heldout/RougeL of at least 0.5, and sane of policy floor for at most 0.4",
             id="a gate and a policy that no model can pass together",
         ),
+        pytest.param(
+            {"policies": (a_policy(metric="ExactMatch", min="0.1"),)},
+            "RequirementOfNothing",
+            "sane of policy floor asks for ExactMatch, which no suite of the job's gates or of the policy measures; add the"
+            " metric to spec.suites[].metrics of an EvalGate",
+            id="a policy on a metric that nobody measures",
+        ),
         pytest.param({"service": None}, "ModelServiceNotFound", "'bot'", id="service"),
     ],
 )
@@ -484,11 +491,19 @@ def test_an_audited_policy_is_recorded_and_does_not_count() -> None:
     assert [r["verdict"] for r in world.status["gate"]["requirements"]] == ["Passed", "Failed"]
 
 
-def test_a_policy_on_a_metric_that_nobody_measures_holds_the_job() -> None:
-    world = play(World(policies=(a_policy(metric="ExactMatch", min="0.1"),)))
-    assert world.status["state"] == "Held"
+def test_a_policy_on_a_metric_that_nobody_measures_also_takes_back_a_verdict_of_before() -> None:
+    world = play(World())
+    assert world.status["state"] == "Passed"
+    world.policies = (a_policy(metric="ExactMatch", min="0.1"),)
+    play(world)
+    assert world.status["state"] == "Waiting"
     assert condition(world, "GatePassed")["status"] == "Unknown"
+    assert world.status["gate"]["verdict"] == "Error"
     assert "no suite" in world.status["message"]
+
+
+def test_an_audited_policy_on_a_metric_that_nobody_measures_keeps_nobody_waiting() -> None:
+    assert play(World(policies=(a_policy(mode="Audit", metric="ExactMatch", min="0.1"),))).status["state"] == "Passed"
 
 
 def test_a_job_without_rollout_ends_with_a_model() -> None:

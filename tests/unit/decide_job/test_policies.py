@@ -121,6 +121,19 @@ def test_too_few_examples_for_a_policy_hold_the_model_and_say_who_asks_for_more(
     assert world.status["gate"]["limits"] == {"minExamples": 500}
 
 
+def test_suites_are_measured_on_as_many_examples_as_policies_ask_for_at_least() -> None:
+    """Otherwise a gate of few examples could never pass, and nobody would know before the model is trained."""
+    world = World(policies=(policy(limits={"minExamples": 500}), policy("lower", limits={"minExamples": 300})))
+    assert [suite["maxExamples"] for suite in evaluate_config(world)["suites"]] == [500]
+
+
+@pytest.mark.parametrize("mode", ["Enforce", "Audit"])
+def test_a_suite_that_asks_for_more_keeps_its_own_number_and_an_audited_floor_changes_none(mode: str) -> None:
+    least = 20 if mode == "Enforce" else 500
+    world = World(policies=(policy(mode=mode, limits={"minExamples": least}),))
+    assert [suite["maxExamples"] for suite in evaluate_config(world)["suites"]] == [200]
+
+
 # --- base models --------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,80 @@ def test_what_kueue_does_to_the_job_is_watched_and_never_undone() -> None:
     assert (train_entry(world)["attempt"], train_entry(world)["restarts"]) == (1, 0)
 
 
+def suspend(world: World, run: StageRun) -> None:
+    world.runs[run.name] = replace(world.runs[run.name], suspended=True)
+
+
+def test_a_job_that_loses_its_place_says_so_until_it_is_admitted_again() -> None:
+    world = World(spec=QUEUED)
+    run = until_training(world)
+    admit(world, run)
+    look(world)
+    suspend(world, run)
+    for _ in range(3):  # what the journal says is what the next look goes by
+        look(world)
+        assert world.status["state"] == "Queued"
+        assert world.status["message"] == (
+            "Train lost its place in queue team-a; it goes on from its newest checkpoint once it is admitted again; what"
+            f" Kueue says of it: kubectl describe job {run.name}"
+        )
+        assert train_entry(world)["reason"] == condition(world, "Trained")["reason"] == "Preempted"
+        assert condition(world, "Suspended")["reason"] == "ByQueue"
+    admit(world, run)
+    look(world)
+    assert (world.status["state"], train_entry(world)["reason"]) == ("Training", "Running")
+    assert (train_entry(world)["attempt"], train_entry(world).get("restarts", 0)) == (1, 0)
+    assert condition(world, "Suspended")["status"] == "False"
+
+
+def test_a_job_that_is_taken_back_before_any_node_took_its_pods_has_lost_its_place_too() -> None:
+    world = World(spec=QUEUED)
+    run = until_training(world)
+    world.runs[run.name] = replace(run, suspended=False, waiting="no node", waiting_reason="Unschedulable")
+    look(world)
+    suspend(world, run)
+    look(world)
+    assert train_entry(world)["reason"] == "Preempted"
+
+
+def test_an_attempt_after_a_preempted_one_waits_like_any_other() -> None:
+    world = World(spec=QUEUED)
+    run = until_training(world)
+    admit(world, run)
+    look(world)
+    world.fail(run, exit_code=75, suspended=True)
+    for _ in range(3):
+        look(world)
+    entry = train_entry(world)
+    assert (entry["attempt"], entry["reason"], entry["restarts"], entry["interruptions"]) == (2, "Queued", 0, 1)
+    assert "waits for quota in queue team-a" in world.status["message"]
+
+
+def test_a_job_whose_user_suspended_it_was_not_preempted() -> None:
+    world = World(spec=QUEUED)
+    run = until_training(world)
+    admit(world, run)
+    look(world)
+    world.spec = {**QUEUED, "suspend": True}
+    world.act(decide_job(world.snapshot()), most=1)  # written down; the operator dies before the Job is deleted
+    world.spec = QUEUED
+    suspend(world, run)
+    look(world)
+    assert train_entry(world)["reason"] == "Queued"
+
+
+def test_a_failed_attempt_that_waits_to_be_tried_again_is_in_no_queue() -> None:
+    world = World(spec=QUEUED)
+    run = until_training(world)
+    admit(world, run)
+    look(world)
+    world.fail(run, exit_code=1, suspended=True)
+    look(world)
+    assert train_entry(world)["reason"] == "Preempted"
+    assert condition(world, "Suspended")["status"] == "False"
+    assert world.status["state"] != "Queued"
+
+
 def test_an_admitted_job_trains_and_the_walk_goes_on() -> None:
     world = World(spec=QUEUED)
     run = until_training(world)

@@ -340,3 +340,78 @@ def test_an_annotation_of_any_length_is_taken() -> None:
     play(world)
     assert world.status["state"] == "Passed"
     assert len(world.status["retry"]["nonce"]) == 128
+
+
+# --- another spec -----------------------------------------------------------------------------------------------------
+
+MORE_MEMORY = {"distribution": {"nodes": 1, "resources": {"limits": {"memory": "64Gi"}}}}
+
+
+def raise_the_limit(world: World) -> None:
+    """A change that makes no other stage: the key of training knows nothing of memory."""
+    world.spec = {**world.spec, "distribution": {**world.spec.get("distribution", {}), **MORE_MEMORY["distribution"]}}
+    world.generation += 1
+
+
+def test_a_limit_that_was_raised_as_advised_lets_the_same_training_go_on() -> None:
+    world = World(spec={"distribution": {"nodes": 1}})
+    until_it_runs(world, StageName.TRAIN)
+    world.fail(world.running()[0], exit_code=64)
+    for _ in range(3):
+        look(world)
+    key = entry(world, StageName.TRAIN)["key"]
+    assert "change the spec" in world.status["message"]
+    raise_the_limit(world)
+    play(world)
+    assert world.status["state"] == "Passed"
+    assert created(world) == ["prepare", "train", "train", "consolidate", "evaluate"]
+    assert (entry(world, StageName.TRAIN)["key"], entry(world, StageName.TRAIN)["attempt"]) == (key, 2)
+
+
+def test_one_change_is_one_more_try_with_the_whole_budget() -> None:
+    world = World(spec={"distribution": {"nodes": 1, "maxRestarts": 1}})
+    until_it_runs(world, StageName.TRAIN)
+
+    def fails_for_good() -> None:
+        for _ in range(20):
+            for run in world.running():
+                world.fail(run, exit_code=1)
+            look(world)
+            world.now += timedelta(seconds=400)
+
+    fails_for_good()
+    assert created(world) == ["prepare", "train", "train"]
+    raise_the_limit(world)
+    fails_for_good()
+    assert created(world) == ["prepare", "train", "train", "train", "train"]
+    assert world.status["state"] == "Failed"
+
+
+def test_a_change_while_it_ran_is_not_lost_when_it_fails_of_the_old_spec() -> None:
+    world = World(spec={"distribution": {"nodes": 1}})
+    until_it_runs(world, StageName.TRAIN)
+    raise_the_limit(world)
+    look(world)
+    world.fail(world.running()[0], exit_code=64)
+    play(world)
+    assert world.status["state"] == "Passed"
+    assert created(world) == ["prepare", "train", "train", "consolidate", "evaluate"]
+
+
+@pytest.mark.parametrize("most", range(5))
+def test_a_crash_after_any_write_of_that_try_neither_forgets_nor_doubles_it(most: int) -> None:
+    world = failed_for_good()
+    world.generation += 1
+    look(world, most)
+    play(world)
+    assert world.status["state"] == "Passed"
+    assert created(world) == ["prepare", "train", "train", "consolidate", "evaluate"]
+
+
+def test_an_entry_of_an_older_release_waits_for_a_persons_word_as_it_did() -> None:
+    world = failed_for_good()
+    for one in world.status["stages"]:
+        one.pop("generation")
+    world.generation += 1
+    play(world, looks=3)
+    assert world.status["state"] == "Failed"

@@ -63,6 +63,17 @@ def test_a_warning_is_seen_while_training_runs_and_stays_when_rank_0_does_not_an
     assert healthy(world)["reason"] == "LossExploded"
 
 
+def test_curves_that_end_are_told_and_make_no_training_ill() -> None:
+    world = training()
+    untracked = TrainingWarning(reason="TrackingFailed", message="the TensorBoard files end here")
+    found = look(world, untracked)
+    assert (found["status"], found["reason"]) == ("True", "NothingFound")
+    assert found["message"] == "the losses give no reason to worry; the TensorBoard files end here"
+    found = look(world, untracked, EXPLODED)
+    assert (found["status"], found["reason"]) == ("False", "LossExploded")
+    assert found["message"] == f"{EXPLODED.message}; the TensorBoard files end here"
+
+
 def test_a_warning_in_the_result_outlives_the_pod() -> None:
     world = training()
     (run,) = world.running()

@@ -4,10 +4,11 @@ from collections import Counter
 
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
-from support.service_machine import ANY, LETTERS, AnyOrder, Healing, profile
+from support.service_machine import ANY, EDITS, LETTERS, AnyOrder, Healing, profile
+from support.service_world import Json
 
 EXAMPLES = 100
-VERBS = ("pause", "resume", "promote", "skip", "abort", "rollback", "retry")
+VERBS = ("pause", "resume", "promote", "skip", "abort", "rollback", "retry", "approve")
 MOST = (
     5  # of the verbs were done at some moment: which ones is chance, and each has tests of its own (test_commands.py)
 )
@@ -37,6 +38,17 @@ class AnyCommand(Healing):
                 break
             self._play(1)
         self.world.say(f"{verb}/{nonce}")
+        self._play(3)
+
+    @rule(edit=st.sampled_from([edit for edit in EDITS if "approval" in str(edit)]), nonce=st.integers(61, 80))
+    def somebody_approves_when_asked(self, edit: Json, nonce: int) -> None:
+        self.somebody_edits_the_spec(edit)
+        self.time_passes_until_somebody_has_got_requests_for_some_seconds(0)
+        for _ in range(15):
+            if self.world.status.get("state") == "AwaitingApproval":
+                break
+            self._play(1)
+        self.world.say(f"approve/{nonce}")
         self._play(3)
 
     @rule(verb=st.sampled_from(["rollback", "retry"]), nonce=st.integers(0, 40), seconds=st.integers(0, 5))

@@ -76,7 +76,7 @@ def test_what_is_not_a_command_is_refused_with_the_syntax_and_the_verbs(text: st
     world, _, _ = in_canary()
     message = refusal(world, text)
     assert "write <verb>/<nonce>" in message
-    assert "pause, resume, promote, skip, abort, rollback, retry" in message
+    assert "pause, resume, promote, skip, approve, abort, rollback, retry" in message
 
 
 def test_who_said_what_through_which_program_and_when_is_in_the_journal() -> None:
@@ -88,6 +88,15 @@ def test_who_said_what_through_which_program_and_when_is_in_the_journal() -> Non
     assert (command["askedBy"], command["askedThrough"]) == ("alice@example.com", "kubectl-annotate")
     assert command["at"].startswith("2026-06-01T12:")
     assert "abort/7 by alice@example.com: accepted" in world.condition("CommandAccepted")["message"]
+
+
+def test_a_name_that_nothing_proves_is_told_as_such() -> None:
+    world, _, name = in_canary()
+    world.names_held = False
+    world.say("abort/7", by="alice@example.com")
+    play(world, 3)
+    assert said(world)["askedBy"] == "alice@example.com (by own account)"
+    assert world.rollout(name)["rejection"]["message"].startswith("alice@example.com (by own account) said abort/7")
 
 
 def test_a_command_without_a_name_says_so() -> None:

@@ -1,13 +1,14 @@
 """ClusterEvalPolicies in the service's loop: steps, holds, bakes, and verdicts that were given under other policies."""
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from serin_operator.api.v1alpha1 import CanaryStep
-from serin_operator.decide.policies import Policies, Unreadable, gradual, refs
-from support.jobs import policy
-from support.service_world import World, a_service, play, stable_is, with_stable
+from serin_operator.decide.policies import Policies, Unreadable, gradual, refs, waiver_ref
+from support.jobs import policy, waiver
+from support.service_world import NOON, World, a_service, play, stable_is, with_stable
 
 STEPS = [{"weightPercent": 50, "holdSeconds": 5}, {"weightPercent": 100, "holdSeconds": 5}]
 
@@ -157,6 +158,47 @@ def test_what_was_promoted_once_serves_again_whatever_policies_came_since() -> N
     world.objects[("ModelService", "bot")].pop("status")
     play(world, 5)
     assert world.weights == {stable: 100}
+
+
+# --- waivers ------------------------------------------------------------------------------------------------------
+
+
+def waived(**spec: Any) -> tuple[World, str, str]:
+    """A canary of a model that passed by a waiver, which holds for an hour of the world's time."""
+    world, stable = with_stable(steps=STEPS, bakeSeconds=0)
+    found = waiver(**{"expiresAt": world.now + timedelta(hours=1), **spec})
+    world.policies = Policies((policy(requirements=[]),), (), (found,))
+    name = judged(world, "b", *world.policies.found)
+    gate = world.objects[("ModelRevision", name)]["status"]["gate"]
+    gate["waivers"] = [waiver_ref(found, ["sane"]).manifest()]
+    return world, stable, name
+
+
+def test_a_model_that_leans_on_a_waiver_is_let_in_while_it_holds() -> None:
+    world, _, name = waived()
+    play(world, 100, until=stable_is(name))
+    assert world.status["stable"]["revision"] == name
+
+
+def test_a_model_whose_waiver_expired_gets_no_traffic_also_when_nobody_judged_it_anew() -> None:
+    world, stable, _ = waived()
+    world.now += timedelta(hours=2)
+    play(world, 60)
+    assert world.weights == {stable: 100}
+
+
+@pytest.mark.parametrize("how", ["taken back", "changed", "expired"])
+def test_a_canary_whose_waiver_falls_stays_where_it_is(how: str) -> None:
+    world, stable, name = waived(expiresAt=NOON + timedelta(seconds=3600))
+    play(world, 60, until=lambda w: w.weights.get(name) == 50)
+    if how == "expired":
+        world.now = NOON + timedelta(seconds=3600)
+    else:
+        left = (waiver(generation=2),) if how == "changed" else ()
+        world.policies = Policies(world.policies.found, (), left)
+    play(world, 60)
+    assert world.weights == {stable: 50, name: 50}
+    assert "the waiver german" in world.status["message"]
 
 
 # --- edits in the middle ------------------------------------------------------------------------------------------

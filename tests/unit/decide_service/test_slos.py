@@ -9,7 +9,14 @@ from serin_operator.api.v1alpha1 import Slo, Verdict
 from serin_operator.decide.service import slos
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 
-WORDS = {"namespace": "ml", "service": "bot", "revision": "bot-1", "stable": "bot-0"}
+WORDS = {
+    "namespace": "ml",
+    "service": "bot",
+    "revision": "bot-1",
+    "stable": "bot-0",
+    "backend": "bot-1",
+    "window": "60s",
+}
 
 
 def an_slo(**bounds: str) -> Slo:

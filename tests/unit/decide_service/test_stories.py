@@ -31,7 +31,7 @@ def test_all_conditions_are_there_from_the_first_visit() -> None:
     world.look()
     assert {c["type"] for c in world.status["conditions"]} == {
         "Ready", "Reconciling", "Stalled", "GatewayReady", "RouteProgrammed", "CanaryHealthy", "Baked",
-        "MetricsAvailable", "WritesAccepted", "CommandAccepted",
+        "MetricsAvailable", "SlosHold", "Drifted", "WritesAccepted", "CommandAccepted",
     }  # fmt: skip
     assert world.status["state"] == "Waiting"
     assert world.condition("Ready")["reason"] == "NoModel"

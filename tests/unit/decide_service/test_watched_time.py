@@ -143,10 +143,9 @@ def test_a_candidate_that_never_starts_is_rejected_in_its_time_whatever_the_cloc
 def test_a_candidate_of_which_some_pods_never_start_is_rejected_too() -> None:
     """Its Deployment counts as available, and it would wait for ever."""
     world, stable = with_stable()
+    world.edit(lambda spec: spec["runtime"].update(replicas=2))
     name = world.passes("b", Model(starts_in=float("inf")))
     play(world, 3)
-    deployment = world.objects[("Deployment", name)]
-    deployment["spec"]["replicas"] = 2
     world.models[name].ready_pods = 1
     play(world, 100)
     assert world.rollout(name)["rejection"]["reason"] == "CandidateNotReady"

@@ -1,13 +1,15 @@
 """What serves a revision: hardened, reachable, and gone without a failed request."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from serin_operator.api.v1alpha1 import ModelRevision, ModelService, Resources
 from serin_operator.manifests import names
+from serin_operator.manifests.engines import threads
 from serin_operator.manifests.route import http_route
-from serin_operator.manifests.serving import Serving, fingerprint, serving_objects, threads
+from serin_operator.manifests.serving import Serving, config_map, fingerprint, serving_objects
 from support.service_world import NOON, a_revision, a_service, digest_of, revision_name
 
 Json = dict[str, Any]
@@ -52,7 +54,41 @@ def test_the_config_is_what_the_contract_says() -> None:
         "port": 8000,
         "maxNewTokens": 64,
         "maxQueue": 64,
+        "feedbackKey": config["feedbackKey"],
     }
+
+
+def test_all_revisions_of_a_service_share_the_key_of_feedback_and_no_other_service_has_it() -> None:
+    def key(revision: str = "a", uid: str = "uid-bot") -> str:
+        service = a_service()
+        service["metadata"]["uid"] = uid
+        wish = Serving(
+            ModelService.model_validate(service),
+            ModelRevision.model_validate(a_revision(revision, NOON)),
+            "server:1",
+            "IfNotPresent",
+        )
+        return json.loads(config_map(wish)["data"]["config.json"])["feedbackKey"]
+
+    assert re.fullmatch("[0-9a-f]{64}", key())
+    assert key(revision="b") == key()
+    assert key(uid="another") != key()
+
+
+def test_an_adapter_is_served_with_its_base_from_both_claims() -> None:
+    manifest = a_revision("a", NOON)
+    base = {"uri": "pvc://models/base", "digest": digest_of("b")}
+    manifest["spec"]["artifact"]["base"] = base
+    wish = Serving(
+        ModelService.model_validate(a_service()), ModelRevision.model_validate(manifest), "server:1", "IfNotPresent"
+    )
+    parts = {part["kind"]: part for part in serving_objects(wish)}
+    assert json.loads(parts["ConfigMap"]["data"]["config.json"])["model"]["base"] == base
+    spec = parts["Deployment"]["spec"]["template"]["spec"]
+    claims = [v["persistentVolumeClaim"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert claims == [{"claimName": "artifacts", "readOnly": True}, {"claimName": "models", "readOnly": True}]
+    mounted = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"] if mount.get("readOnly")}
+    assert {"/mnt/pvc/artifacts", "/mnt/pvc/models"} <= mounted
 
 
 def test_pods_pass_pod_security_restricted_and_have_no_token() -> None:

@@ -7,7 +7,7 @@ import pytest
 from serin_operator.api.v1alpha1 import StageName
 from serin_operator.decide.job.failures import Turn, explain
 from serin_operator.decide.job.snapshot import RunPhase, StageRun
-from serin_operator.observe.runs import runs, training_pod_address
+from serin_operator.observe.runs import PodOfRun, pods_of, runs, training_pod_address
 
 LABELS = {
     "serin.dev/job": "bot",
@@ -70,6 +70,27 @@ def test_the_result_of_a_success_is_that_of_the_pod_that_wrote_one() -> None:
     assert run.phase is RunPhase.SUCCEEDED
     assert run.result is not None
     assert run.result.message == "done"
+
+
+def test_a_share_that_failed_before_it_was_run_again_says_nothing_of_a_success() -> None:
+    lost = RESULT | {"outcome": "Failed", "reason": "OutputNotWritable", "message": "full"}
+    run = only(a_job("Complete"), a_pod(1, ended(75, lost)), a_pod(0, ended(0)), a_pod(1, ended(0, RESULT)))
+    assert run.result is not None
+    assert run.result.message == "done"
+
+
+def test_the_pods_of_a_run_are_those_that_run_or_are_done_one_of_each_index() -> None:
+    pods = [
+        a_pod(2, phase="Running", podIP="10.0.0.3"),
+        a_pod(0, phase="Succeeded"),
+        a_pod(0, phase="Running", podIP="10.0.0.9"),
+        a_pod(1, phase="Failed", podIP="10.0.0.2"),
+        a_pod(3, phase="Pending"),
+    ]
+    run = only(a_job(), *pods)
+    assert pods_of(pods, run) == (PodOfRun(0, None, done=True), PodOfRun(2, "10.0.0.3", done=False))
+    pods[0]["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "another"
+    assert [pod.index for pod in pods_of(pods, run)] == [0]
 
 
 def test_a_success_without_a_readable_result_has_none() -> None:
@@ -177,9 +198,10 @@ def test_a_pod_that_is_only_starting_is_no_trouble() -> None:
 
 def test_a_job_that_kueue_holds_is_seen_as_such() -> None:
     job = a_job(**{"kueue.x-k8s.io/queue-name": "team-a"}) | {"spec": {"suspend": True, "parallelism": 2}}
-    job["metadata"]["annotations"] = {"serin.dev/placement": "abc"}
+    job["metadata"]["annotations"] = {"serin.dev/placement": "abc", "serin.dev/size": "2x1"}
     run = only(job)
     assert (run.phase, run.suspended, run.queue, run.placement) == (RunPhase.RUNNING, True, "team-a", "abc")
+    assert run.size == "2x1"
     assert run.waiting == ""
     assert not only(a_job()).suspended
 

@@ -76,7 +76,7 @@ async def test_a_pod_that_talks_for_ever_keeps_nobody(piece: bytes, pause: float
     async with httpx.AsyncClient(transport=transport) as client:
         began = time.monotonic()
         assert await progress(client, "10.0.0.1") is None
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

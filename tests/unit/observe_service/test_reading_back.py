@@ -123,7 +123,13 @@ def test_a_pod_that_cannot_be_made_says_why() -> None:
     assert serving_view("r", a_deployment(conditions=[failure]), PodsView()).trouble == failure["message"]
 
 
-def a_pod(container: dict[str, Any] | None = None, scheduled: str = "True", message: str = "") -> dict[str, Any]:
+def a_pod(
+    container: dict[str, Any] | None = None,
+    scheduled: str = "True",
+    message: str = "",
+    first: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """`first`: its init container."""
     return {
         "metadata": {},
         "status": {
@@ -132,6 +138,7 @@ def a_pod(container: dict[str, Any] | None = None, scheduled: str = "True", mess
                 {"type": "PodScheduled", "status": scheduled, "reason": "Unschedulable", "message": message},
             ],
             "containerStatuses": [container] if container is not None else [],
+            **({"initContainerStatuses": [first]} if first is not None else {}),
         },
     }
 
@@ -167,16 +174,75 @@ DAMAGED = (
             "the server ended with exit code 1 (Error): ValueError: no",
             id="a crash loop",
         ),
+        pytest.param(
+            a_pod({"state": {"waiting": {"reason": "PodInitializing"}}}, first={"state": {"waiting": {"reason":
+                "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 65, "message": DAMAGED}}}),
+            "model.safetensors has another digest; restore it",
+            id="another model than the one that was judged",
+        ),
+        pytest.param(
+            a_pod({"state": {"waiting": {"reason": "ErrImagePull", "message": "no such tag"}}},
+                  first={"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}),
+            "ErrImagePull: no such tag",
+            id="the proof ended well, and the server cannot start",
+        ),
     ],
 )  # fmt: skip
 def test_why_a_pod_is_not_ready(pod: dict[str, Any], text: str) -> None:
     assert trouble(pod) == text
 
 
+RUNS: dict[str, Any] = {"state": {"running": {"startedAt": "2026-06-01T12:00:00Z"}}}
+ENDED: dict[str, Any] = {
+    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    "lastState": {"terminated": {"exitCode": 1}},
+}
+PROVEN: dict[str, Any] = {"state": {"terminated": {"exitCode": 0}}}
+PULLING: dict[str, Any] = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "had_its_chance"),
+    [
+        pytest.param(a_pod(RUNS), True, id="its server runs and is not ready"),
+        pytest.param(a_pod(ENDED), True, id="its server ends again and again"),
+        pytest.param(a_pod({"state": {"terminated": {"exitCode": 137}}}), True, id="its server ended"),
+        pytest.param(a_pod(PULLING, first=ENDED), True, id="the proof of its files failed"),
+        pytest.param(a_pod(PULLING, first=PROVEN), False, id="proven, and its image cannot be had"),
+        pytest.param(a_pod(PULLING, first=RUNS), False, id="its files are being proven"),
+        pytest.param(a_pod(PULLING), False, id="its image cannot be had"),
+        pytest.param(a_pod(scheduled="False"), False, id="no room"),
+        pytest.param(a_pod({"state": {"waiting": {"reason": "ContainerCreating"}}}), False, id="its volume is not there"),
+        pytest.param(a_pod({"state": {"waiting": {"reason": "CreateContainerConfigError"}}}), False, id="a Secret is missing"),
+        pytest.param({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                      "containerStatuses": [RUNS]}}, False, id="it is ready"),
+    ],
+)  # fmt: skip
+def test_whether_a_model_had_its_chance(pod: dict[str, Any], had_its_chance: bool) -> None:
+    assert pods_view([pod]).tried is had_its_chance
+    assert serving_view("r", a_deployment(), pods_view([pod])).tried is had_its_chance
+
+
+def test_no_pod_at_all_is_no_chance_and_one_on_its_way_out_does_not_count() -> None:
+    assert not pods_view([]).tried
+    assert not pods_view([{**a_pod(RUNS), "metadata": {"deletionTimestamp": "2026-06-01T12:00:00Z"}}]).tried
+
+
+def test_one_pod_that_had_its_chance_is_enough() -> None:
+    assert pods_view([a_pod(scheduled="False"), a_pod(RUNS)]).tried
+
+
 def test_the_last_end_of_a_server_counts_but_not_when_its_node_was_lost() -> None:
     ended = {"finishedAt": "2026-06-01T12:00:05Z", "reason": "OOMKilled", "exitCode": 137}
     assert crashed_at(a_pod({"lastState": {"terminated": ended}})) == datetime(2026, 6, 1, 12, 0, 5, tzinfo=UTC)
     assert crashed_at(a_pod({"lastState": {"terminated": {**ended, "reason": "Unknown"}}})) is None
+
+
+def test_an_init_container_that_ended_well_is_no_crash() -> None:
+    ended = {"finishedAt": "2026-06-01T12:00:05Z", "reason": "Completed", "exitCode": 0}
+    assert crashed_at(a_pod(first={"state": {"terminated": ended}})) is None
+    failed = {"state": {"terminated": ended | {"exitCode": 65, "reason": "Error"}}}
+    assert crashed_at(a_pod(first=failed)) == datetime(2026, 6, 1, 12, 0, 5, tzinfo=UTC)
 
 
 def test_a_pod_on_its_way_out_does_not_count() -> None:

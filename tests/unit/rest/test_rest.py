@@ -147,6 +147,30 @@ async def test_an_apply_is_server_side_with_its_manager_and_forced(asking: Askin
     assert bodies == [JOB]
 
 
+async def test_an_amendment_is_a_merge_patch_at_a_version(asking: Asking) -> None:
+    seen: list[tuple[str, str, str, dict[str, str], Any]] = []
+
+    async def note(request: web.Request) -> web.Response:
+        kind = request.headers["Content-Type"]
+        seen.append((request.method, request.path, kind, dict(request.query), await request.json()))
+        return web.json_response({"metadata": {}})
+
+    await (await asking(note)).amend(kinds.HTTP_ROUTE, "ml", "chat", {"spec": {"rules": []}}, "7", "serin-traffic")
+    path = "/apis/gateway.networking.k8s.io/v1/namespaces/ml/httproutes/chat"
+    body = {"spec": {"rules": []}, "metadata": {"resourceVersion": "7"}}
+    manager = {"fieldManager": "serin-traffic"}
+    assert seen == [("PATCH", path, "application/merge-patch+json", manager, body)]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_an_amendment_of_an_object_that_is_gone_or_newer_is_a_stale_look(asking: Asking, status: int) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.json_response({"reason": "x", "message": "no"}, status=status)
+
+    with pytest.raises(Conflict):
+        await (await asking(refuse)).amend(kinds.HTTP_ROUTE, "ml", "chat", {}, "7", "serin-traffic")
+
+
 async def test_a_list_knows_its_kind_and_its_selector(asking: Asking) -> None:
     async def items(request: web.Request) -> web.Response:
         assert request.query["labelSelector"] == "a=b"
@@ -192,6 +216,22 @@ async def test_a_call_that_may_heal_is_repeated(asking: Asking, method: str, how
     answer, asked = failing(2, how)
     await CALLS[method](await asking(answer, Patience()))
     assert asked == [method] * 3
+
+
+@pytest.mark.parametrize("how", [500, 502, 504, "cut", "half"])
+async def test_a_creation_that_may_have_happened_is_the_next_looks_affair(asking: Asking, how: int | str) -> None:
+    answer, asked = failing(1, how)
+    with pytest.raises(ClusterUnavailable) as caught:
+        await (await asking(answer, Patience())).create(kinds.JOB, JOB, blindly=False)
+    assert caught.value.perhaps
+    assert asked == ["POST"]
+
+
+@pytest.mark.parametrize("how", [429, 503])
+async def test_a_creation_that_has_not_happened_is_repeated(asking: Asking, how: int) -> None:
+    answer, asked = failing(2, how)
+    assert await (await asking(answer, Patience())).create(kinds.JOB, JOB, blindly=False)
+    assert asked == ["POST"] * 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])

@@ -37,3 +37,19 @@ def test_a_job_that_a_look_did_not_find_is_forgotten() -> None:
     interest.forget(JOB)
     interest.forget(JOB)
     assert list(interest.in_policies()) == []
+
+
+def test_a_route_that_a_look_finds_is_news_once() -> None:
+    interest, service = Interest(), Key("ModelService", "ml", "chat")
+    assert interest.learn_route(service, "front")
+    assert not interest.learn_route(service, "front")
+    assert interest.in_route("ml", "front") == [service]
+    assert not interest.learn_route(service, None)
+    assert interest.in_route("ml", "front") == []
+
+
+def test_a_service_that_is_gone_waits_for_no_route() -> None:
+    interest, service = Interest(), Key("ModelService", "ml", "chat")
+    interest.learn_route(service, "front")
+    interest.forget(service)
+    assert interest.in_route("ml", "front") == []

@@ -10,6 +10,7 @@ from serin_operator.api.kinds import Kind
 from serin_operator.handlers import register, settings
 from serin_operator.interest import Interest
 from serin_operator.queue import Key, WorkQueue
+from serin_operator.reconciler import PLATFORM
 from serin_operator.sightings import Missed, Sighting
 from serin_operator.wakeups import OURS, WATCHED, Wakeups
 
@@ -78,8 +79,38 @@ async def test_a_gate_wakes_a_rejected_job_too(wakeups: Wakeups) -> None:
     assert change(wakeups, kinds.EVAL_GATE, "quality") == {JOB}
 
 
-async def test_a_policy_wakes_every_job(wakeups: Wakeups) -> None:
-    assert change(wakeups, kinds.CLUSTER_EVAL_POLICY, "floor", namespace="") == {JOB, OTHER}
+@pytest.mark.parametrize("kind", [kinds.CLUSTER_EVAL_POLICY, kinds.EVAL_WAIVER], ids=lambda kind: kind.kind)
+async def test_a_policy_or_waiver_wakes_every_job_and_the_look_at_the_policies_themselves(
+    wakeups: Wakeups, kind: Kind
+) -> None:
+    assert change(wakeups, kind, "floor", namespace="") == {JOB, OTHER, PLATFORM}
+
+
+@pytest.mark.parametrize("kind", [kinds.CLUSTER_EVAL_POLICY, kinds.EVAL_WAIVER], ids=lambda kind: kind.kind)
+async def test_the_status_of_a_policy_or_waiver_wakes_no_job(wakeups: Wakeups, kind: Kind) -> None:
+    def told(version: int, generation: int, gone: bool = False, **more: str) -> set[Key]:
+        found = meta("floor", "", version) | {"generation": generation} | more
+        wakeups.told(kind, {"metadata": found}, gone)
+        return waiting(wakeups)
+
+    everybody = {JOB, OTHER, PLATFORM}
+    assert told(100, generation=1) == everybody
+    assert told(101, generation=1) == {PLATFORM}
+    assert told(102, generation=2) == everybody
+    assert told(103, generation=2, deletionTimestamp="2026-01-01T00:00:00Z") == everybody
+    assert told(104, generation=2, deletionTimestamp="2026-01-01T00:00:00Z", gone=True) == everybody
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "missed"])
+async def test_a_policy_that_is_gone_is_forgotten(wakeups: Wakeups, told: bool) -> None:
+    body = {"metadata": meta("floor", "", 100) | {"generation": 1}}
+    wakeups.told(kinds.CLUSTER_EVAL_POLICY, body, gone=False)
+    assert len(wakeups._asked) == 1
+    if told:
+        wakeups.told(kinds.CLUSTER_EVAL_POLICY, body, gone=True)
+    else:
+        wakeups.missed(kinds.CLUSTER_EVAL_POLICY, Missed(vanished=(Sighting.of(body["metadata"]),)), now=1.0)
+    assert wakeups._asked == {}
 
 
 async def test_a_service_wakes_itself_and_the_jobs_on_their_way_to_it(wakeups: Wakeups) -> None:
@@ -94,6 +125,28 @@ async def test_a_service_leaves_jobs_alone_whose_fate_is_decided(wakeups: Wakeup
 
 async def test_a_revision_wakes_its_service_and_the_job_that_made_it(wakeups: Wakeups) -> None:
     assert change(wakeups, kinds.MODEL_REVISION, "chat-abc", service="chat", job="bot") == {SERVICE, JOB}
+
+
+def a_borrower(route: str | None, version: int) -> dict[str, Any]:
+    traffic = {"routeRef": {"name": route}} if route is not None else {"hostnames": ["a.example.com"]}
+    return {"metadata": meta("chat", version=version), "spec": {"traffic": traffic}}
+
+
+async def test_a_users_route_wakes_the_service_that_names_it(wakeups: Wakeups) -> None:
+    assert change(wakeups, kinds.HTTP_ROUTE, "front", version=1) == set()
+    wakeups.told(kinds.MODEL_SERVICE, a_borrower("front", 1), gone=False)
+    waiting(wakeups)
+    assert change(wakeups, kinds.HTTP_ROUTE, "front", version=2) == {SERVICE}
+    assert change(wakeups, kinds.HTTP_ROUTE, "front", namespace="elsewhere") == set()
+    assert change(wakeups, kinds.HTTP_ROUTE, "other") == set()
+    assert change(wakeups, kinds.HTTP_ROUTE, "chat", service="chat") == {SERVICE}  # one that Serin made
+
+
+async def test_a_service_that_names_no_route_any_more_is_not_woken_by_it(wakeups: Wakeups) -> None:
+    wakeups.told(kinds.MODEL_SERVICE, a_borrower("front", 1), gone=False)
+    wakeups.told(kinds.MODEL_SERVICE, a_borrower(None, 2), gone=False)
+    waiting(wakeups)
+    assert change(wakeups, kinds.HTTP_ROUTE, "front") == set()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +215,7 @@ def test_kopf_is_an_event_source_only() -> None:
     register(registry, lambda kind, body, gone: None)
     assert registry._changing.get_all_handlers() == []  # no annotations
     assert registry._spawning.get_all_handlers() == []  # no timers, no daemons, hence no finalizers
-    assert len(registry._watching.get_all_handlers()) == len(WATCHED) == 9
+    assert len(registry._watching.get_all_handlers()) == len(WATCHED) == 10
     found = settings()
     assert found.peering.standalone
     assert found.scanning.disabled

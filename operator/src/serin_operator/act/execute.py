@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.kinds import EVENT, FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
+from serin_operator.api.kinds import CLUSTER_EVAL_POLICY, EVAL_WAIVER, EVENT, FINE_TUNE_JOB, KINDS, MODEL_SERVICE, Kind
 from serin_operator.decide.decision import (
     Action,
+    Amend,
     Apply,
     Create,
     Decision,
@@ -29,6 +30,7 @@ from serin_operator.manifests import names
 from serin_operator.rest import Cluster, Json
 
 CONTROLLER = "serin.dev/operator"
+_LOOKED_AT = (FINE_TUNE_JOB, MODEL_SERVICE, CLUSTER_EVAL_POLICY, EVAL_WAIVER)  # their own status is no news to them
 MAX_SAID = 600  # of an apiserver's sentence; a condition has room for a thousand letters
 
 
@@ -91,7 +93,7 @@ class Executor:
             if error.code == 404:
                 raise Conflict(str(error)) from error  # deleted since it was looked at
             raise
-        if kind in (FINE_TUNE_JOB, MODEL_SERVICE):
+        if kind in _LOOKED_AT:
             self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
 
     async def _pass(self, fence: Fence) -> None:
@@ -101,6 +103,8 @@ class Executor:
         match action:
             case Apply(manifest, manager, expect):
                 await self._cluster.apply(_kind(manifest), _expecting(manifest, expect), manager)
+            case Amend(api_version, kind, namespace, name, patch, manager, version):
+                await self._cluster.amend(KINDS[(api_version, kind)], namespace, name, patch, version, manager)
             case Create(manifest):
                 await self._create(_kind(manifest), manifest)
             case Delete(api_version, kind, namespace, name, uid, version):
@@ -108,7 +112,7 @@ class Executor:
 
     async def _create(self, kind: Kind, manifest: Manifest) -> None:
         """What is there already is success when we made it, perhaps a moment ago by a try whose answer was lost."""
-        if await self._cluster.create(kind, manifest):
+        if await self._cluster.create(kind, manifest, blindly=False):
             return
         meta = manifest["metadata"]
         found = await self._cluster.get(kind, meta.get("namespace"), meta["name"])
@@ -146,7 +150,7 @@ def _manager(manifest: Manifest) -> str | None:
 def _refusal(action: Action, error: Refused) -> Refusal:
     kind, name = (
         (action.kind, action.name)
-        if isinstance(action, Delete)
+        if isinstance(action, Delete | Amend)
         else (action.manifest["kind"], action.manifest["metadata"]["name"])
     )
     return Refusal(kind, name, error.code, error.said[:MAX_SAID])

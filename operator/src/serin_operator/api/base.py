@@ -155,6 +155,8 @@ DatasetUri = Annotated[
 ]
 
 _ROWS_FILE = "[.](jsonl|jsonl[.]gz|csv|parquet)$"
+_BUCKET = "s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_NO_PARENT = "!self.contains('/../') && !self.endsWith('/..')"
 
 DataUri = Annotated[
     str,
@@ -164,16 +166,26 @@ DataUri = Annotated[
             [
                 rule(
                     f"(self.matches('^pvc://{_CLAIM}(/[A-Za-z0-9._@+=-]+)+$')"
+                    f" || self.matches('^{_BUCKET}(/[A-Za-z0-9._@+=-]+)*/?$')"
                     " || self.matches('^hf://datasets/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._-]+)?"
                     "(/[A-Za-z0-9._@+=-]+)+$'))"
-                    f" && !self.contains('/../') && self.matches('{_ROWS_FILE}')",
-                    "uri must be pvc://<claim>/<path> or hf://datasets/<organisation>/<name>[@<revision>]/<path> of a"
-                    " .jsonl, .jsonl.gz, .csv or .parquet file, without '..'",
+                    f" && !self.contains('/../') && (self.matches('{_ROWS_FILE}')"
+                    " || (self.startsWith('s3://') && self.endsWith('/')))",
+                    "uri must be pvc://<claim>/<path>, s3://<bucket>/<key> or"
+                    " hf://datasets/<organisation>/<name>[@<revision>]/<path> of a .jsonl, .jsonl.gz, .csv or .parquet"
+                    " file, or s3://<bucket>/<prefix>/ (all such files below it), without '..'",
                 )
             ]
         ),
     ),
 ]
+
+
+def object_name(message: str) -> Any:
+    """The name of another object of the cluster (RFC 1123 subdomain); `message` says whose."""
+    named = rule("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", message)
+    return Field(min_length=1, max_length=253, json_schema_extra=field_rules([named]))
+
 
 Hostname = Annotated[
     str,
@@ -200,9 +212,42 @@ ModelUri = Annotated[
         json_schema_extra=field_rules(
             [
                 rule(
-                    f"(self.matches('^pvc://{_CLAIM}{_PATH}$') && !self.contains('/../') && !self.endsWith('/..'))"
+                    f"(self.matches('^pvc://{_CLAIM}{_PATH}$') && {_NO_PARENT})"
+                    f" || (self.matches('^{_BUCKET}(/[A-Za-z0-9._@+=-]+)+/?$') && {_NO_PARENT})"
                     " || self.matches('^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._-]+)?$')",
-                    "uri must be pvc://<claim>/<path>, without '..', or hf://<organisation>/<model>[@<revision>]",
+                    "uri must be pvc://<claim>/<path> or s3://<bucket>/<path>, without '..', or"
+                    " hf://<organisation>/<model>[@<revision>]",
+                )
+            ]
+        ),
+    ),
+]
+
+Endpoint = Annotated[
+    str,
+    Field(
+        max_length=256,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$')",
+                    "endpoint must be http://<host>[:<port>] or https://<host>[:<port>], without a path or a bucket",
+                )
+            ]
+        ),
+    ),
+]
+
+Region = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^[a-z0-9-]+$')",
+                    "region must have lower-case letters, digits and dashes: eu-central-1",
                 )
             ]
         ),

@@ -4,26 +4,32 @@ The images own theirs; `tests/golden/contract` holds the schemas that both must 
 """
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from serin_operator.api.v1alpha1 import (
+    Authority,
+    Benchmark,
     Checkpoints,
     Choices,
+    Classifier,
     Cleaning,
     ComparedTo,
     ComparisonMethod,
     Dataset,
     DataSource,
     EarlyStopping,
+    FewShot,
     Health,
     LossOn,
     Method,
     Mixing,
+    ModelSource,
     OverlapBound,
     Packing,
+    Reference,
     RowEnding,
     Slice,
     SliceBy,
@@ -51,8 +57,11 @@ class JobName(_Contract):
 
 
 class Model(_Contract):
+    """`source` is the address that a copied base model came from."""
+
     uri: str
     digest: str | None = None
+    source: str | None = None
 
 
 class _Config(_Contract):
@@ -89,6 +98,9 @@ class PrepareTraining(_Contract):
     method: str
     lora_rank: int
     lora_target_modules: tuple[str, ...]
+    ia3_target_modules: tuple[str, ...]
+    ia3_feedforward_modules: tuple[str, ...]
+    virtual_tokens: int
     batch_size: int
     gradient_accumulation_steps: int
     epochs: int | None
@@ -97,20 +109,76 @@ class PrepareTraining(_Contract):
     processes_per_node: int
     zero_stage: int
     accelerated: bool
+    learning_rate: str | None
+    precision: str | None
+    gradient_checkpointing: bool
+    offload: str | None
+    device_mib: int | None = None  # what one process has, when the method is to be chosen by it
+
+
+class RecipeKey(_Contract):
+    """A key of the recipe: with the field that it sets and the value, or with the reason why it sets none."""
+
+    key: str
+    field: str | None = None
+    value: str | None = None
+    why: str | None = None
+
+
+class PrepareRecipe(_Contract):
+    """What became of each key of `spec.configFrom`, for the report. The settings themselves are where they always are."""
+
+    format: str
+    source: str
+    keys: tuple[RecipeKey, ...]
+    unknown: tuple[str, ...]
 
 
 class PrepareConfig(_Config):
-    base_model: Model
+    base_model: ModelSource
+    copy_base: bool = False  # though later pods could fetch it: the servers of an adapter cannot
     data: PrepareData
     evaluation_sets: tuple[EvaluationSet, ...]
     training: PrepareTraining
     max_sequence_length: int
+    recipe: PrepareRecipe | None = None
 
 
 class TrainDistribution(_Contract):
     nodes: int
     processes_per_node: int
     zero_stage: int
+    offload: str | None
+    config_override: dict[str, str]
+
+
+class TrackedByMlflow(_Contract):
+    """`secret` is the name of the Secret whose MLFLOW_TRACKING_TOKEN (or -USERNAME and -PASSWORD) the pods are given."""
+
+    uri: str
+    experiment: str
+    authentication: str | None = None
+    secret: str | None = None
+    ca_ref: Authority | None = None
+
+
+class TrackedByWandb(_Contract):
+    """`secret` is the name of the Secret whose WANDB_API_KEY the pods are given; there is none offline."""
+
+    project: str
+    entity: str | None = None
+    mode: str
+    base_url: str | None = None
+    secret: str | None = None
+    ca_ref: Authority | None = None
+
+
+class TrainTracking(_Contract):
+    """`run` names the run over all attempts."""
+
+    run: str
+    mlflow: TrackedByMlflow | None = None
+    wandb: TrackedByWandb | None = None
 
 
 class TrainConfig(_Config):
@@ -124,13 +192,16 @@ class TrainConfig(_Config):
     checkpoints: Checkpoints
     early_stopping: EarlyStopping | None = None
     health: Health
+    tracking: TrainTracking | None = None
 
 
 class ModelLineage(_Contract):
     """What the image writes into the model's manifest. It decides nothing, and so is in no key."""
 
     data_digest: str
+    sources_digest: str | None = None
     train_key: str
+    method_reason: str | None = None
     hyperparameters: dict[str, Any]
     images: dict[str, str]
 
@@ -142,21 +213,63 @@ class ConsolidateConfig(_Config):
     lineage: ModelLineage
 
 
-class RoleModel(_Contract):
-    role: str
+class Base(_Contract):
+    """The base model of an adapter."""
+
     uri: str
     digest: str
 
 
+class RoleModel(_Contract):
+    role: str
+    uri: str
+    digest: str
+    base: Base | None = None
+
+
+class EvaluateJudge(_Contract):
+    """`secret` is the name of the Secret whose OPENAI_API_KEY the pod is given."""
+
+    url: str
+    model: str
+    against: str
+    secret: str | None
+    criteria: str | None
+    timeout_seconds: int
+    retries: int
+    max_tokens: int
+    concurrency: int
+
+
+class EvaluatePreference(_Contract):
+    against: str
+    question: str | None
+    ratings: Dataset | None
+
+
 class EvaluateSuite(_Contract):
     name: str
-    dataset: Dataset
+    dataset: Dataset | None
     metrics: tuple[str, ...]
     max_examples: int
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     choices: Choices | None = None  # None: not in the key, which is then as before there were any
     slices: tuple[SliceBy, ...] | None = None
+    few_shot: FewShot | None = None
+    classifiers: tuple[Classifier, ...] | None = None
+    context_field: str | None = None
+    refusal_phrases: tuple[str, ...] | None = None
+    judge: EvaluateJudge | None = None
+    preference: EvaluatePreference | None = None
+    benchmark: Benchmark | None = None
+
+    def keyed(self) -> dict[str, Any]:
+        """All that the numbers depend on: not how patiently a judge is asked, nor with which key."""
+        found = self.dump()
+        for field in ("secret", "timeoutSeconds", "retries", "concurrency"):
+            found.get("judge", {}).pop(field, None)
+        return found
 
 
 class WantedComparison(_Contract):
@@ -169,6 +282,7 @@ class WantedComparison(_Contract):
 
 class EvaluateConfig(_Config):
     cache: str | None
+    pods: int | None = None  # that share the measuring; None: one does it all
     models: tuple[RoleModel, ...]
     suites: tuple[EvaluateSuite, ...]
     comparisons: tuple[WantedComparison, ...]
@@ -179,6 +293,7 @@ class EvaluateConfig(_Config):
 class ServedModel(_Contract):
     uri: str
     digest: str
+    base: Base | None = None
     name: str
 
 
@@ -188,6 +303,7 @@ class ServeConfig(_Config):
     port: int
     max_new_tokens: int
     max_queue: int = 64
+    feedback_key: str | None = None
 
 
 class StageResult(_Contract):
@@ -225,6 +341,10 @@ class PrepareOutput(_Contract):
     data_digest: str
     test_uri: str = ""
     base_model_digest: str
+    base_model_uri: str | None = None  # of the copy, where there is one
+    sources_digest: str = ""
+    method: str | None = None  # the one that was chosen, where that was asked for, and why
+    method_reason: str | None = None
     rows: dict[str, int] = Field(default_factory=dict)
     dropped: dict[str, int] = Field(default_factory=dict)
 
@@ -265,6 +385,7 @@ class Score(_Contract):
     stderr: float | None = None
     curve: Curve = ()
     slice: Slice | None = None  # None: of the whole suite
+    against: ComparedTo | None = None  # whose answers the candidate's are preferred to
 
 
 class Comparison(_Contract):
@@ -281,7 +402,36 @@ class Comparison(_Contract):
     slice: Slice | None = None
 
 
+class Awaiting(_Contract):
+    """A pack of pairs that people have not rated yet."""
+
+    suite: str
+    pack_uri: str
+    pairs: int
+
+
 class EvaluateOutput(_Contract):
     report_uri: str
     scores: tuple[Score, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    reference: Reference | None = None
+    awaiting: tuple[Awaiting, ...] = ()
+
+
+_OUTPUTS: Final[dict[StageName, type[_Contract]]] = {
+    StageName.PREPARE: PrepareOutput,
+    StageName.TRAIN: TrainOutput,
+    StageName.CONSOLIDATE: ConsolidateOutput,
+    StageName.EVALUATE: EvaluateOutput,
+}
+
+
+def unreadable(stage: StageName, output: dict[str, Any]) -> str:
+    """What of a finished stage's output is not as the contract says, such as `baseModelDigest: Field required`; "" when
+    all is. An image of another release than the operator's is how this comes about."""
+    try:
+        _OUTPUTS[stage].model_validate(output)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return ""

@@ -50,6 +50,7 @@ def _pending(condition: str) -> Json:
 
 # Without it kstatus (Flux, Argo CD, `helm --wait`) takes an object that nobody has looked at yet for finished.
 _UNSEEN: Final[Json] = {"conditions": [_pending("Ready"), _pending("Reconciling")]}
+_UNREAD: Final[Json] = {"conditions": [_pending("Ready")]}  # of what is read, and nothing is made of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Column:
 
 _MESSAGE: Final = Column("Message", ".status.message", wide=True, description="why it is so, in one sentence")
 _AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
+_READY: Final = '.status.conditions[?(@.type=="Ready")]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,35 @@ CRDS: Final = (
         v1alpha1.ClusterEvalPolicy,
         kinds.CLUSTER_EVAL_POLICY,
         "cepol",
-        (Column("Mode", ".spec.mode"), _AGE),
+        (
+            Column("Mode", ".spec.mode"),
+            Column("Ready", f"{_READY}.status", description="whether it was read and is in force"),
+            Column("Reason", f"{_READY}.reason"),
+            Column("Jobs", ".status.selectedJobs", "integer", description="FineTuneJobs that it selects"),
+            Column("Services", ".status.selectedServices", "integer", description="ModelServices of its namespaces"),
+            Column("Message", f"{_READY}.message", wide=True, description="why it is so, in one sentence"),
+            _AGE,
+        ),
         _LABEL_NAME,
+        unseen_status=_UNREAD,
+    ),
+    Crd(
+        v1alpha1.EvalWaiver,
+        kinds.EVAL_WAIVER,
+        "ewaiver",
+        (
+            Column("Policy", ".spec.policyRef.name"),
+            Column("State", ".status.state"),
+            Column("Ready", f"{_READY}.status", description="whether all that it names is there and it is in force"),
+            Column("Jobs", ".status.jobs", "integer", description="FineTuneJobs whose verdict leans on it"),
+            Column("Owner", ".spec.owner"),
+            Column("Expires", ".spec.expiresAt"),
+            Column("Why", ".spec.reason", wide=True, description="why its owner waived this"),
+            Column("Message", f"{_READY}.message", wide=True, description="what it lifts, or why it lifts nothing"),
+            _AGE,
+        ),
+        _LABEL_NAME,
+        unseen_status=_UNREAD,
     ),
     Crd(
         v1alpha1.ModelService,
@@ -293,6 +322,8 @@ def _as_open_api_3(schema: Json) -> Json:
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nulls(inner) for key, inner in cast("Json", value).items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in cast("list[Any]", value)]
     return value
 
 

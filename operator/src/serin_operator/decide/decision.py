@@ -49,6 +49,20 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Amend:
+    """Change some fields of an object that is somebody else's, or of which the rest is not known any more, at the very version
+    that was seen: what `patch` does not name stays (a JSON merge patch, in which a list is one field)."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    patch: Manifest
+    manager: str
+    expect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """Create once; an object of that name that is there already is success (names derive from the wish)."""
 
@@ -67,7 +81,7 @@ class Delete:
     resource_version: str
 
 
-Action = Apply | Create | Delete
+Action = Apply | Amend | Create | Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,15 @@ class Event:
     reason: str
     message: str
     warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A gauge that Prometheus is to see as long as each look says so: what of, and its value."""
+
+    metric: str
+    about: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +117,4 @@ class Decision:
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: timedelta | None = None
+    told: tuple[Told, ...] = ()

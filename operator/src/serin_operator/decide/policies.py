@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from serin_operator.api.v1alpha1 import (
     CanaryStep,
     ClusterEvalPolicy,
+    EvalWaiver,
     LabelExpression,
     LabelOperator,
     LabelSelector,
@@ -13,7 +15,9 @@ from serin_operator.api.v1alpha1 import (
     ModelService,
     PolicyMode,
     PolicyRef,
+    WaiverRef,
 )
+from serin_operator.decide.steps import hold_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,11 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Those that select a namespace, and those of which nobody can say."""
+    """Those that select a namespace, those of which nobody can say, and what is waived in it."""
 
     found: tuple[ClusterEvalPolicy, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    waivers: tuple[EvalWaiver, ...] = ()  # expired ones as well
 
 
 NO_POLICIES = Policies()
@@ -82,6 +87,47 @@ def changed_since(recorded: Iterable[PolicyRef], policies: Iterable[ClusterEvalP
         if policy.spec.mode is PolicyMode.ENFORCE
     }
     return sorted({name for name, _, _ in then ^ now})
+
+
+# --- waivers ------------------------------------------------------------------------------------------------------
+
+
+def of_namespace(waivers: Iterable[EvalWaiver], namespace: str) -> tuple[EvalWaiver, ...]:
+    """Those for a namespace; one that is being deleted lifts nothing any more."""
+    return tuple(w for w in waivers if namespace in w.spec.namespaces and w.metadata.deletion_timestamp is None)
+
+
+def of_named_job(waivers: Iterable[EvalWaiver], job: str) -> tuple[EvalWaiver, ...]:
+    return tuple(w for w in waivers if w.spec.jobs is None or job in w.spec.jobs)
+
+
+def in_force(waiver: EvalWaiver, now: datetime) -> bool:
+    return now < waiver.spec.expires_at
+
+
+def waiver_ref(waiver: EvalWaiver, lifted: Iterable[str]) -> WaiverRef:
+    """The waiver as it is now, to be written down beside a verdict."""
+    return WaiverRef(
+        name=waiver.metadata.name,
+        uid=waiver.metadata.uid,
+        generation=waiver.metadata.generation,
+        policy=waiver.spec.policy_ref.name,
+        requirements=list(lifted),
+        owner=waiver.spec.owner,
+        reason=waiver.spec.reason,
+        expires_at=waiver.spec.expires_at,
+    )
+
+
+def no_longer_waived(recorded: Iterable[WaiverRef], waivers: Iterable[EvalWaiver], now: datetime) -> str:
+    """Which waiver that a verdict leans on holds no more, and why; empty when all do."""
+    there = {(w.metadata.name, w.metadata.uid, w.metadata.generation) for w in waivers}
+    for ref in recorded:
+        if now >= ref.expires_at:
+            return f"{ref.name} expired at {ref.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+        if (ref.name, ref.uid, ref.generation) not in there:
+            return f"{ref.name} was changed or taken back"
+    return ""
 
 
 # --- limits -------------------------------------------------------------------------------------------------------
@@ -138,7 +184,7 @@ def bounded(service: ModelService, limits: Limits | None) -> ModelService:
         return service
     canary = service.spec.canary
     steps = [
-        step.model_copy(update={"hold_seconds": max(step.hold_seconds, limits.min_step_seconds or 0)})
+        _held(step, limits.min_step_seconds or 0) if step.weight_percent is not None else step
         for step in gradual(canary.steps, limits.max_canary_step_percent or 100)
     ]
     bake = max(canary.bake_seconds, limits.min_bake_seconds or 0)
@@ -146,14 +192,23 @@ def bounded(service: ModelService, limits: Limits | None) -> ModelService:
     return service.model_copy(update={"spec": spec})
 
 
+def _held(step: CanaryStep, least: int) -> CanaryStep:
+    """Held for at least so long; what it may take at most grows with it, or it could never end."""
+    hold = max(hold_seconds(step), least)
+    most = step.max_duration_seconds
+    longer = most + hold - hold_seconds(step) if most is not None else None
+    return step.model_copy(update={"hold_seconds": hold, "max_duration_seconds": longer})
+
+
 def gradual(steps: Iterable[CanaryStep], most: int) -> list[CanaryStep]:
     """The same way in strides of at most `most` percentage points; what is put between holds as long as the next step."""
     found: list[CanaryStep] = []
     at = 0
     for step in steps:
-        while step.weight_percent - at > most:
+        share = at if step.weight_percent is None else step.weight_percent
+        while share - at > most:
             at += most
             found.append(step.model_copy(update={"weight_percent": at}))
         found.append(step)
-        at = step.weight_percent
+        at = share
     return found

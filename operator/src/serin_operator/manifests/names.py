@@ -17,6 +17,7 @@ ATTEMPT = "serin.dev/attempt"  # a number: which try of this stage this is
 TRAIN_KEY = "serin.dev/train-key"  # on a ModelRevision: finds the model of a job that was deleted and applied again
 MODEL_KEY = "serin.dev/model-key"  # likewise, for the consolidated model
 PLACEMENT = "serin.dev/placement"  # an annotation on a training Job: what of the spec said where it may run
+SIZE = "serin.dev/size"  # an annotation on a training Job: nodes x processes of each
 QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's: the LocalQueue that a Job waits in
 QUEUED_JOB = "kueue.x-k8s.io/job-uid"  # Kueue's, on a Workload: the Job that it stands for
 
@@ -24,14 +25,18 @@ RETRY = (
     "serin.dev/retry"  # an annotation of a person's: try again what failed; its value is told apart from the last one
 )
 
+LENT_TO = "serin.dev/managed-by-service"  # an annotation of a person's on an HTTPRoute: the ModelService that may write its weights
+
 FIELD_MANAGER_CHILDREN = "serin-children"  # Jobs, ConfigMaps, Services, Deployments
-FIELD_MANAGER_STATUS = "serin-status"  # status of FineTuneJob and ModelService
+FIELD_MANAGER_STATUS = "serin-status"  # status of FineTuneJob, ModelService, ClusterEvalPolicy, EvalWaiver
 FIELD_MANAGER_GATE = "serin-gate"  # ModelRevision.status.gate
 FIELD_MANAGER_ROLLOUT = "serin-rollout"  # ModelRevision.status.rollout
-FIELD_MANAGER_TRAFFIC = "serin-traffic"  # the HTTPRoute
+FIELD_MANAGER_TRAFFIC = "serin-traffic"  # the HTTPRoute, and the backends of one that is lent
 
 MAX_NAME = 63
 KEY_DIGITS = 8
+_DIGITS = 10  # of a model's digest, in the name of its revision
+_HEX = frozenset("0123456789abcdef")
 
 
 def bounded(name: str, limit: int = MAX_NAME) -> str:
@@ -54,7 +59,14 @@ def stage_child(job: str, uid: str, stage: str, key: str, attempt: int) -> str:
 
 def revision(service: str, digest: str) -> str:
     """The ModelRevision of a model for a service; `digest` is `sha256:<hex>`."""
-    return bounded(f"{service}-{digest.removeprefix('sha256:')[:10]}")
+    return bounded(f"{service}-{digest.removeprefix('sha256:')[:_DIGITS]}")
+
+
+def is_of(service: str, backend: str) -> bool:
+    """A Service of this name can only serve a revision of the ModelService: it ends in ten digits of a digest. The service's
+    own name is at most 40 letters, so none of them is ever cut."""
+    head, _, digest = backend.rpartition("-")
+    return head == service and len(digest) == _DIGITS and set(digest) <= _HEX
 
 
 def serving(revision_name: str) -> str:

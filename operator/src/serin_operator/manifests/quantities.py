@@ -1,4 +1,4 @@
-"""Kubernetes quantities, as far as a count of cores and a comparison need them
+"""Kubernetes quantities, as far as a count of cores, a size and a comparison need them
 (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)."""
 
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
@@ -19,6 +19,12 @@ def whole_cores(quantity: int | str) -> int:
     if cores is None:
         return 1
     return int(min(max(cores, Decimal(1)), Decimal(MOST_CORES)).to_integral_value(ROUND_FLOOR))
+
+
+def whole_mebibytes(quantity: int | str) -> int:
+    """Rounded down; 0 for what is no quantity."""
+    size = _value(quantity)
+    return 0 if size is None else int((size / 2**20).to_integral_value(ROUND_FLOOR))
 
 
 def same_quantity(one: Any, other: Any) -> bool:

@@ -10,20 +10,17 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.contract import JobName, ServeConfig, ServedModel
-from serin_operator.api.v1alpha1 import API_VERSION, ModelRevision, ModelService, Resources
+from serin_operator.api.contract import Base, JobName, ServeConfig, ServedModel
+from serin_operator.api.v1alpha1 import API_VERSION, Engine, ModelRevision, ModelService
 from serin_operator.manifests import names, pods
-from serin_operator.manifests.quantities import whole_cores
+from serin_operator.manifests.engines import DRAIN_SECONDS, PORT, Named, server, verifier
 from serin_operator.manifests.volumes import claim_volumes
 
-PORT = 8000
+DEFAULT_MAX_NEW_TOKENS = 128
 MAX_QUEUE = 64
 FINGERPRINT = "serin.dev/fingerprint"  # on each child: the hash of the wish, so that an unchanged one is not sent again
 CONFIG_HASH = "serin.dev/config"  # on the pod: another config is another pod
-DRAIN_SECONDS = 5  # until the Gateway has stopped sending to a pod that goes
 GRACE_SECONDS = 60  # and until its running answers are finished
-STARTUP_PERIOD_SECONDS = 2
-STARTUP_TRIES = 86400 // STARTUP_PERIOD_SECONDS  # the longest progressDeadlineSeconds there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class Serving:
     revision: ModelRevision = field(compare=False)
     image: str
     pull_policy: str
+    replicas: int | None = None  # pods; as many as the service says when it is None
     says: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +81,7 @@ def deployment(wish: Serving) -> dict[str, Any]:
         "kind": "Deployment",
         "metadata": _meta(wish),
         "spec": {
-            "replicas": spec.runtime.replicas,
+            "replicas": spec.runtime.replicas if wish.replicas is None else wish.replicas,
             "selector": {"matchLabels": _selector(wish)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "progressDeadlineSeconds": spec.canary.progress_deadline_seconds,
@@ -95,18 +93,25 @@ def deployment(wish: Serving) -> dict[str, Any]:
 
 def _config(wish: Serving) -> str:
     meta, artifact = wish.service.metadata, wish.revision.spec.artifact
+    base = Base(uri=artifact.base.uri, digest=artifact.base.digest) if artifact.base is not None else None
     config = ServeConfig(
         stage="Serve",
         key=artifact.digest.removeprefix("sha256:")[:16],
         job=JobName(namespace=meta.namespace, name=meta.name),
         output="",
-        model=ServedModel(uri=artifact.uri, digest=artifact.digest, name=meta.name),
+        model=ServedModel(uri=artifact.uri, digest=artifact.digest, base=base, name=meta.name),
         revision=wish.revision.metadata.name,
         port=PORT,
-        max_new_tokens=wish.service.spec.runtime.max_new_tokens,
+        max_new_tokens=wish.service.spec.runtime.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
         max_queue=MAX_QUEUE,
+        feedback_key=_feedback_key(meta.uid) if wish.service.spec.runtime.engine is Engine.CPU else None,
     )
     return json.dumps(config.dump(), indent=1, sort_keys=True)
+
+
+def _feedback_key(uid: str) -> str:
+    """By which all pods of a service, of whichever revision, know each other's answers (`serin_server/receipts.py`)."""
+    return sha256(f"serin-feedback/{uid}".encode()).hexdigest()
 
 
 def _selector(wish: Serving) -> dict[str, str]:
@@ -140,54 +145,23 @@ def _pod_meta(wish: Serving) -> dict[str, Any]:
 
 
 def _pod_spec(wish: Serving) -> dict[str, Any]:
-    claims, claim_mounts = claim_volumes([wish.revision.spec.artifact.uri], [])
+    artifact, runtime = wish.revision.spec.artifact, wish.service.spec.runtime
+    read = [artifact.uri, *([artifact.base.uri] if artifact.base is not None else [])]
+    claims, claim_mounts = claim_volumes(read, [])
     scratch, scratch_mounts = pods.scratch_volumes()
     config, config_mount = pods.config_volume(wish.name)
-    return {
+    mounts = [config_mount, *scratch_mounts, *claim_mounts]
+    ours = Named(wish.image, wish.pull_policy)
+    spec = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pods.POD_SECURITY,
         "terminationGracePeriodSeconds": DRAIN_SECONDS + GRACE_SECONDS,
-        "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts])],
+        "containers": [server(runtime, artifact.uri, wish.service.metadata.name, ours, mounts)],
         "volumes": [config, *scratch, *claims],
     }
-
-
-def _container(wish: Serving, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    runtime = wish.service.spec.runtime
-    return {
-        "name": "server",
-        "image": wish.image,
-        "imagePullPolicy": wish.pull_policy,
-        "command": ["python", "-m", "serin_server", "--config", f"{pods.CONFIG_DIR}/config.json"],
-        "env": [*pods.common_env(), {"name": "OMP_NUM_THREADS", "value": str(threads(runtime.resources))}],
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        "resources": runtime.resources.manifest(),
-        "securityContext": pods.CONTAINER_SECURITY,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
-        "volumeMounts": mounts,
-        **_probes(),
-    }
-
-
-def _probes() -> dict[str, Any]:
-    """Loading may take as long as any canary can allow (the loop rejects a late candidate; an edit of its deadline must
-    not restart pods that serve). A busy server is not a dead one."""
-    health = {"httpGet": {"path": "/health", "port": PORT}, "timeoutSeconds": 5}
-    return {
-        "startupProbe": {**health, "periodSeconds": STARTUP_PERIOD_SECONDS, "failureThreshold": STARTUP_TRIES},
-        "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {**health, "periodSeconds": 10, "failureThreshold": 6},
-    }
-
-
-def threads(resources: Resources) -> int:
-    """Whole cores of the limit, else of the request, at least one: more threads than cores only wait for each other."""
-    for given in (resources.limits, resources.requests):
-        if given and (cpu := given.get("cpu")) is not None:
-            return whole_cores(cpu)
-    return 1
+    # Serin's own server proves the files itself, before it listens.
+    return spec if runtime.engine is Engine.CPU else {"initContainers": [verifier(ours, mounts)], **spec}
 
 
 def _fingerprinted(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.v1alpha1 import API_VERSION, Distribution, FineTuneJob, Resources, StageName
+from serin_operator.api.v1alpha1 import API_VERSION, Authority, Distribution, FineTuneJob, Resources, StageName
 from serin_operator.manifests import names, pods
+from serin_operator.manifests.authorities import authority_volumes
 from serin_operator.manifests.quantities import whole_cores
+from serin_operator.manifests.secrets import UsedSecret, secret_env, secrets_word
 from serin_operator.manifests.volumes import claim_volumes
 
 METRICS_PORT = 9400
 RENDEZVOUS_PORT = 29500
 PLACEMENT_DIGITS = 12
+TRIES_OF_A_SHARE = 3
+FOR_A_PERSON = (64, 65)  # exit codes of a pod whose configuration or data are wrong: it would fail again
 SMALL: Mapping[str, Any] = {"requests": {"cpu": "100m", "memory": "512Mi"}}
 
 
@@ -39,16 +43,24 @@ class StageJob:
     processes_per_node: int = 1
     resources: Resources | None = None
     distribution: Distribution | None = None  # of training: where its pods may run, and in which queue
+    secrets: tuple[UsedSecret, ...] = ()  # what the pod is given to fetch, to ask or to tell with
+    authorities: tuple[Authority, ...] = ()  # whose certificates it believes, of servers that name one
 
     @property
     def placement(self) -> str:
-        """A word for where and in which queue the pods may run; "" where the spec has no say in it."""
+        """A word for where, in which queue and with which Secrets the pods may run; "" where the spec has no say in it."""
         wish = self.distribution
         if wish is None:
-            return ""
+            return secrets_word(self.secrets)[:PLACEMENT_DIGITS]
         parts = [wish.queue_name, wish.scheduling.manifest(), wish.shared_memory, wish.resources.manifest()]
-        text = json.dumps([*parts, [one.manifest() for one in wish.env]], sort_keys=True)
+        told = [word] if (word := secrets_word(self.secrets)) else []  # without any it is the word that it always was
+        text = json.dumps([*parts, [one.manifest() for one in wish.env], *told], sort_keys=True)
         return sha256(text.encode()).hexdigest()[:PLACEMENT_DIGITS]
+
+    @property
+    def size(self) -> str:
+        """Nodes x processes of each, as the spec has them; "" where nothing is trained."""
+        return f"{self.nodes}x{self.processes_per_node}" if self.distribution is not None else ""
 
     @property
     def queue(self) -> str | None:
@@ -99,8 +111,26 @@ def job(wish: StageJob) -> dict[str, Any]:
             "completions": wish.nodes,
             "parallelism": wish.nodes,
             "completionMode": "Indexed",
-            "backoffLimit": 0,
+            **_when_a_pod_fails(wish),
             "template": {"metadata": _pod_meta(wish), "spec": _pod_spec(wish)},
+        },
+    }
+
+
+def _when_a_pod_fails(wish: StageJob) -> dict[str, Any]:
+    """Ranks must restart together. Pods that share an evaluation need not: the one that was lost is run again by itself,
+    unless it says that only a person can help
+    (https://kubernetes.io/docs/concepts/workloads/controllers/job/#backoff-limit-per-index)."""
+    if wish.stage is not StageName.EVALUATE or wish.nodes == 1:
+        return {"backoffLimit": 0}
+    told = {"operator": "In", "values": list(FOR_A_PERSON)}
+    return {
+        "backoffLimitPerIndex": TRIES_OF_A_SHARE,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": {"containerName": wish.stage.lower(), **told}},
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            ]
         },
     }
 
@@ -119,8 +149,9 @@ def _job_meta(wish: StageJob) -> dict[str, Any]:
     meta = _meta(wish)
     if wish.queue is not None:
         meta["labels"][names.QUEUE] = wish.queue
-    if wish.placement:
-        meta["annotations"] = {names.PLACEMENT: wish.placement}
+    said = {names.PLACEMENT: wish.placement, names.SIZE: wish.size}
+    if annotations := {name: word for name, word in said.items() if word}:
+        meta["annotations"] = annotations
     return meta
 
 
@@ -149,13 +180,14 @@ def _pod_spec(wish: StageJob) -> dict[str, Any]:
     claims, claim_mounts = claim_volumes(wish.reads, wish.writes)
     scratch, scratch_mounts = pods.scratch_volumes(_shared_memory(wish))
     config, config_mount = pods.config_volume(wish.name)
+    authorities, authority_mounts = authority_volumes(wish.authorities)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pods.POD_SECURITY,
-        "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts])],
-        "volumes": [config, *scratch, *claims],
+        "containers": [_container(wish, [config_mount, *scratch_mounts, *claim_mounts, *authority_mounts])],
+        "volumes": [config, *scratch, *claims, *authorities],
     }
     pulls = wish.owner.spec.distribution.scheduling.image_pull_secrets
     if pulls:
@@ -184,13 +216,13 @@ def _container(wish: StageJob, mounts: list[dict[str, Any]]) -> dict[str, Any]:
         "image": wish.image,
         "imagePullPolicy": wish.pull_policy,
         "command": _command(wish),
-        "env": [*pods.common_env(), *_thread_env(wish), *_communication_env(wish)],
+        "env": [*pods.common_env(), *_thread_env(wish), *_communication_env(wish), *secret_env(wish.secrets)],
         "resources": wish.resources.manifest() if wish.resources is not None else dict(SMALL),
         "securityContext": pods.CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }
-    if wish.stage is StageName.TRAIN:
+    if wish.stage in (StageName.TRAIN, StageName.EVALUATE):
         container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     return container
 

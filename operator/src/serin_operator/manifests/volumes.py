@@ -14,6 +14,11 @@ def claim_of(uri: str) -> str | None:
     return uri.removeprefix(_SCHEME).split("/", 1)[0]
 
 
+def path_of(uri: str) -> str:
+    """Where pods find what lies at a `pvc://` address."""
+    return f"{MOUNT_ROOT}/{uri.removeprefix(_SCHEME).rstrip('/')}"
+
+
 def joined(uri: str, *parts: str) -> str:
     """An address below another."""
     return "/".join([uri.rstrip("/"), *parts])

@@ -17,14 +17,17 @@ from serin_operator.api.v1alpha1 import (
     Progress,
     StageName,
 )
-from serin_operator.decide.job.references import needed_claims
-from serin_operator.decide.job.snapshot import Configured, JobSnapshot, RunPhase, StageRun
+from serin_operator.decide.job.approvals import NOT_LOOKED, Admission, asked_approvals
+from serin_operator.decide.job.references import needed_claims, uris_asked
+from serin_operator.decide.job.snapshot import Configured, JobSnapshot, Measurer, RecipeSource, RunPhase, StageRun
 from serin_operator.decide.policies import of_job
 from serin_operator.http import httpx
 from serin_operator.manifests import names
-from serin_operator.observe import training
+from serin_operator.observe import evaluating, training
+from serin_operator.observe.admission import admission_of
+from serin_operator.observe.fields import part
 from serin_operator.observe.policies import policies_of
-from serin_operator.observe.runs import runs, training_pod_address
+from serin_operator.observe.runs import pods_of, runs, training_pod_address
 from serin_operator.rest import Cluster, Json
 from serin_operator.settings import Settings
 
@@ -42,15 +45,19 @@ async def observe_job(
     selector = f"{names.JOB}={name},{names.MANAGED_BY}={names.MANAGER}"
     gates, policies, service, revisions, jobs, pods = await asyncio.gather(
         _gates(cluster, job),
-        policies_of(cluster, namespace),
+        policies_of(cluster, namespace, now),
         _service(cluster, job),
         _revisions(cluster, job),
         cluster.list(kinds.JOB, namespace, selector),
         cluster.list(kinds.POD, namespace, selector),
     )
     stage_runs = runs(jobs, pods, job.metadata.uid)
-    claims, progress = await asyncio.gather(
-        _claims(cluster, job, gates, policies.found), _progress(client, stage_runs, pods)
+    claims, progress, measuring, admission, recipe = await asyncio.gather(
+        claims_there(cluster, job, gates, policies.found),
+        _progress(client, stage_runs, pods),
+        _measuring(client, stage_runs, pods),
+        _admission(cluster, settings, job, gates, policies.found),
+        _recipe(cluster, job),
     )
     return JobSnapshot(
         job=job,
@@ -60,10 +67,14 @@ async def observe_job(
         gates=gates,
         policies=policies.found,
         unreadable_policies=policies.unreadable,
+        waivers=policies.waivers,
+        admission=admission,
         service=service,
+        recipe=recipe,
         revisions=revisions,
         runs=stage_runs,
         progress=progress,
+        measuring=measuring,
     )
 
 
@@ -96,6 +107,18 @@ async def _service(cluster: Cluster, job: FineTuneJob) -> ModelService | None:
     return await _get(cluster, kinds.MODEL_SERVICE, ModelService, job.metadata.namespace, name)
 
 
+async def _recipe(cluster: Cluster, job: FineTuneJob) -> RecipeSource | None:
+    """Of the ConfigMap just the one key that is named."""
+    wanted = job.spec.config_from
+    if wanted is None:
+        return None
+    found = await cluster.get(kinds.CONFIG_MAP, job.metadata.namespace, wanted.config_map_ref.name)
+    if found is None:
+        return RecipeSource(exists=False)
+    data = part(found, "data")
+    return RecipeSource(True, tuple(sorted(data)), data.get(wanted.key))
+
+
 async def _revisions(cluster: Cluster, job: FineTuneJob) -> tuple[ModelRevision, ...]:
     if job.spec.rollout is None:
         return ()
@@ -104,14 +127,27 @@ async def _revisions(cluster: Cluster, job: FineTuneJob) -> tuple[ModelRevision,
     return tuple(ModelRevision.model_validate(item) for item in found)
 
 
-async def _claims(
+async def claims_there(
     cluster: Cluster, job: FineTuneJob, gates: dict[str, EvalGate], policies: Iterable[ClusterEvalPolicy]
 ) -> frozenset[str]:
-    asking = (*gates.values(), *of_job(policies, job.metadata.labels))
-    uris = tuple(suite.dataset.uri for one in asking for suite in one.spec.suites)
+    """Of the claims that the job, its gates and its policies name, those that exist."""
+    uris = uris_asked(gates.values(), of_job(policies, job.metadata.labels))
     wanted = list(needed_claims(job.spec, uris))
     found = await asyncio.gather(*(cluster.get(kinds.PVC, job.metadata.namespace, name) for name in wanted))
     return frozenset(name for name, claim in zip(wanted, found, strict=True) if claim is not None)
+
+
+async def _admission(
+    cluster: Cluster,
+    settings: Settings,
+    job: FineTuneJob,
+    gates: dict[str, EvalGate],
+    policies: Iterable[ClusterEvalPolicy],
+) -> Admission:
+    """Only where somebody's approval is asked for."""
+    if not asked_approvals(gates.values(), of_job(policies, job.metadata.labels)):
+        return NOT_LOOKED
+    return await admission_of(cluster, settings.approval_policy)
 
 
 async def _progress(client: httpx.AsyncClient, stage_runs: Iterable[StageRun], pods: list[Json]) -> Progress | None:
@@ -120,3 +156,12 @@ async def _progress(client: httpx.AsyncClient, stage_runs: Iterable[StageRun], p
             address = training_pod_address(pods, run)
             return await training.progress(client, address) if address else None
     return None
+
+
+async def _measuring(
+    client: httpx.AsyncClient, stage_runs: Iterable[StageRun], pods: list[Json]
+) -> tuple[Measurer, ...]:
+    for run in stage_runs:
+        if run.stage is StageName.EVALUATE and run.phase is RunPhase.RUNNING and run.key:
+            return await evaluating.measurers(client, pods_of(pods, run))
+    return ()

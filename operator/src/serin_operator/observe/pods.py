@@ -15,6 +15,7 @@ _NODE_LOST = {"Unknown", "ContainerStatusUnknown"}  # the node went away under i
 class PodsView:
     trouble: str = ""
     crashed_at: datetime | None = None
+    tried: bool = False  # a pod that is not ready has run something of the model's: it had its chance
 
 
 def pods_view(pods: Sequence[Json]) -> PodsView:
@@ -22,7 +23,16 @@ def pods_view(pods: Sequence[Json]) -> PodsView:
     living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     troubles = [text for pod in living if (text := trouble(pod))]
     crashes = [at for pod in living if (at := crashed_at(pod)) is not None]
-    return PodsView(troubles[0] if troubles else "", max(crashes, default=None))
+    return PodsView(troubles[0] if troubles else "", max(crashes, default=None), any(tried(pod) for pod in living))
+
+
+def tried(pod: Json) -> bool:
+    """It is not ready, although its server runs or has ended, or what proves the model's files has ended badly. A pod that
+    waits for a place, an image, a volume or a Secret says nothing of the model."""
+    if part(by_type(parts(pod, "status", "conditions")), "Ready").get("status") == "True":
+        return False
+    running = ["running" in part(container, "state") for container in parts(pod, "status", "containerStatuses")]
+    return any(running) or any(_ended(container) is not None for container in _containers(pod))
 
 
 def trouble(pod: Json) -> str:
@@ -76,4 +86,6 @@ def _ended(container: Json) -> Json | None:
 
 
 def _containers(pod: Json) -> list[Json]:
-    return parts(pod, "status", "containerStatuses")
+    """Those that serve, and before them those that should have ended well and did not."""
+    before = parts(pod, "status", "initContainerStatuses")
+    return [*(c for c in before if (_ended(c) or {}).get("exitCode") != 0), *parts(pod, "status", "containerStatuses")]

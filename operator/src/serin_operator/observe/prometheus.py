@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 from serin_operator.decide.service.counters import Sampled, Series
 from serin_operator.decide.service.facts import SLOWEST_LOOK
 from serin_operator.decide.service.slos import unknown_source
-from serin_operator.decide.service.snapshot import Reading, ReadingKind
+from serin_operator.decide.service.snapshot import Grouped, Reading, ReadingKind
 from serin_operator.http import httpx
 from serin_operator.observe.fields import Json, part, parts
 from serin_operator.settings import MetricSource
@@ -53,6 +53,11 @@ class MetricSources:
         """The value of `promql` now; `patience` is in seconds, after which the source counts as away."""
         answer = await self._asked(source, {"query": promql}, patience, MAX_ANSWER_BYTES)
         return answer if isinstance(answer, Reading) else _reading(source, answer)
+
+    async def groups(self, source: str, promql: str, label: str, patience: float = SLOWEST_LOOK) -> Grouped | Reading:
+        """The values of `promql` now, by a label that each of its series has."""
+        answer = await self._asked(source, {"query": promql}, patience, MAX_ANSWER_BYTES)
+        return answer if isinstance(answer, Reading) else _groups(source, answer, label)
 
     async def samples(
         self, source: str, promql: str, moment: float | None = None, patience: float = SLOWEST_LOOK
@@ -160,6 +165,22 @@ def _reading(source: str, answer: _Answer) -> Reading:
     """The HTTP answer (https://prometheus.io/docs/prometheus/latest/querying/api/) as a reading."""
     data = _told(source, answer)
     return data if isinstance(data, Reading) else _data(data, answer.at)
+
+
+def _groups(source: str, answer: _Answer, label: str) -> Grouped | Reading:
+    """The HTTP answer as numbers by label."""
+    data = _told(source, answer)
+    if isinstance(data, Reading):
+        return data
+    if data.get("resultType") != "vector":
+        return _unusable(f"the query by {label} gives a {data.get('resultType') or 'document without data'}")
+    found: dict[str, float] = {}
+    for item in parts(data, "result"):
+        reading = _number(item.get("value"), answer.at)
+        if reading.value is None:
+            return reading
+        found[str(part(item, "metric").get(label, ""))] = reading.value
+    return Grouped(found) if found else Reading(ReadingKind.NO_DATA)
 
 
 def _samples(source: MetricSource, answer: _Answer, moment: float | None) -> Sampled | Reading:

@@ -62,6 +62,30 @@ def runs(jobs: Iterable[Json], pods: Iterable[Json], owner: str) -> tuple[StageR
     return tuple(run for run in found if run is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class PodOfRun:
+    """One pod of a run: its place among them, its IP while it runs, and whether it ended well."""
+
+    index: int
+    address: str | None
+    done: bool
+
+
+def pods_of(pods: Iterable[Json], run: StageRun) -> tuple[PodOfRun, ...]:
+    """The pods of a run that run or are done; of one index, which may have been tried before, the one that says most."""
+    found: dict[int, PodOfRun] = {}
+    for pod in pods:
+        labels, status = _labels(pod), _status(pod)
+        index = labels.get(INDEX_LABEL, "")
+        if labels.get(JOB_NAME_LABEL) != run.name or not index.isdigit():
+            continue
+        address = status.get("podIP") if status.get("phase") == "Running" else None
+        one = PodOfRun(int(index), address, status.get("phase") == "Succeeded")
+        if one.done or (one.address and not (one.index in found and found[one.index].done)):
+            found[one.index] = one
+    return tuple(found[index] for index in sorted(found))
+
+
 def training_pod_address(pods: Iterable[Json], run: StageRun) -> str | None:
     """The IP of the pod of rank 0 while it runs."""
     for pod in pods:
@@ -129,6 +153,7 @@ def _run(job: Json, pods: list[Json], owner: str) -> StageRun | None:
         suspended=bool(_part(job, "spec").get("suspend")),
         queue=labels.get(names.QUEUE, ""),
         placement=str(_part(job["metadata"], "annotations").get(names.PLACEMENT, "")),
+        size=str(_part(job["metadata"], "annotations").get(names.SIZE, "")),
         log_tail=str(told.get("message", "")) if told else "",
         image=next((image for pod in pods if (image := _image(pod))), ""),
         deleting=job["metadata"].get("deletionTimestamp") is not None,
@@ -151,7 +176,8 @@ def _phase(job: Json) -> tuple[RunPhase, datetime | None]:
 def _most_telling(ended: list[Json], phase: RunPhase) -> Json | None:
     """Of a success, the pod that wrote the result; of a failure, the pod that knows whose turn it is."""
     if phase is RunPhase.SUCCEEDED:
-        return next((end for end in ended if _result(end) is not None), ended[0] if ended else None)
+        well = [end for end in ended if end.get("exitCode") == 0]  # others may have failed before, and were run again
+        return next((end for end in well if _result(end) is not None), next(iter(well), None))
     failed = [end for end in ended if end.get("exitCode") != 0]
     return min(failed, key=_rank, default=None)
 

@@ -9,6 +9,8 @@ from serin_operator import rest
 from serin_operator.api.kinds import (
     CONFIG_MAP,
     DEPLOYMENT,
+    ENDPOINT_SLICE,
+    FINE_TUNE_JOB,
     GATEWAY,
     HTTP_ROUTE,
     MODEL_REVISION,
@@ -16,15 +18,28 @@ from serin_operator.api.kinds import (
     POD,
     SERVICE,
 )
-from serin_operator.api.v1alpha1 import COMMAND, ModelRevision, ModelService
+from serin_operator.api.v1alpha1 import COMMAND, COMMAND_BY, ModelRevision, ModelService, TrafficProvider
 from serin_operator.decide.policies import NO_POLICIES, Policies
-from serin_operator.decide.service import comparisons, facts, policy, slos
+from serin_operator.decide.service import (
+    approvers,
+    comparisons,
+    drift,
+    experiment,
+    facts,
+    history,
+    hostnames,
+    monitoring,
+    policy,
+    slos,
+)
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import (
     Child,
+    Grouped,
     Look,
     Reading,
     ReadingKind,
+    RouteView,
     ServiceSnapshot,
     ServingSettings,
     ServingView,
@@ -32,12 +47,30 @@ from serin_operator.decide.service.snapshot import (
 from serin_operator.errors import Refused
 from serin_operator.manifests import names
 from serin_operator.manifests.serving import FINGERPRINT
+from serin_operator.observe.admission import admission_of
 from serin_operator.observe.fields import Json, by_type, owned_by, part, parts
+from serin_operator.observe.front import front_view
+from serin_operator.observe.lent import gateways_of, lent_view
 from serin_operator.observe.pods import PodsView, pods_view
 from serin_operator.observe.policies import policies_of
 from serin_operator.observe.prometheus import MetricSources
-from serin_operator.observe.traffic import gateway_view, route_view
+from serin_operator.observe.traffic import gateway_view, other_routes, route_view
 from serin_operator.settings import Settings
+
+OF_SERVICE = "kubernetes.io/service-name"
+"""The label that an EndpointSlice's controller gives it."""
+OURS = f"{names.MANAGED_BY}={names.MANAGER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How requests come to the pods: by a route at a Gateway, or by a Service in front of all of them."""
+
+    route: Json | None = None
+    gateway: Json | None = None
+    gateway_problem: str = ""
+    front: Json | None = None
+    slices: Sequence[Json] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +87,9 @@ class Found:
     gateway: Json | None
     gateway_problem: str = ""
     policies: Policies = NO_POLICIES
+    names_held: bool = True  # an admission policy lets nobody give a command in another's name
+    front: Json | None = None  # the Service that clients use, where there is no gateway
+    slices: Sequence[Json] = ()  # its EndpointSlices
 
 
 async def observe_service(
@@ -63,14 +99,21 @@ async def observe_service(
     service = await cluster.get(MODEL_SERVICE, namespace, name)
     if service is None or service["metadata"].get("deletionTimestamp") is not None:
         return None
-    snapshot = snapshot_of(await _read(cluster, service), settings, sources.names, now)
+    found = replace(await _read(cluster, service, now), names_held=await names_held(cluster, settings, service))
+    snapshot = snapshot_of(found, settings, sources.names, now)
+    if approvers.asked(snapshot):
+        snapshot = replace(snapshot, admission=await admission_of(cluster, settings.approval_policy))
+    if hostnames.to_be_asked(snapshot):
+        snapshot = hostnames.beside(snapshot, other_routes(await cluster.list(HTTP_ROUTE, None, OURS)))
+    if history.beyond(snapshot):
+        snapshot = of_jobs(snapshot, await cluster.list(FINE_TUNE_JOB, namespace))
     asked = questions(snapshot)
-    patience = facts.patience(snapshot) if asked else 0
+    patience = facts.patience(snapshot) if facts.look_due(snapshot) else facts.SLOWEST_LOOK
     answers = await asyncio.gather(*(_answer(sources, question, patience) for question in asked))
     return with_answers(snapshot, dict(zip(asked, answers, strict=True)))
 
 
-async def _read(cluster: rest.Cluster, service: Json) -> Found:
+async def _read(cluster: rest.Cluster, service: Json, now: datetime) -> Found:
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     mine = f"{names.SERVICE}={name}"
     serving = f"{mine},{names.STAGE}=serve"
@@ -78,11 +121,23 @@ async def _read(cluster: rest.Cluster, service: Json) -> Found:
         cluster.list(MODEL_REVISION, namespace, mine),
         *(cluster.list(kind, namespace, serving) for kind in (DEPLOYMENT, SERVICE, CONFIG_MAP, POD)),
     )
-    single = asyncio.gather(cluster.get(HTTP_ROUTE, namespace, name), _gateway(cluster, service))
-    (revisions, deployments, services, config_maps, pods), (route, (gateway, problem)), policies = await asyncio.gather(
-        lists, single, policies_of(cluster, namespace)
+    (revisions, deployments, services, config_maps, pods), ways, policies = await asyncio.gather(
+        lists, _ways(cluster, service), policies_of(cluster, namespace, now)
     )
-    return Found(service, revisions, deployments, services, config_maps, pods, route, gateway, problem, policies)
+    return Found(
+        service=service,
+        revisions=revisions,
+        deployments=deployments,
+        services=services,
+        config_maps=config_maps,
+        pods=pods,
+        route=ways.route,
+        gateway=ways.gateway,
+        gateway_problem=ways.gateway_problem,
+        policies=policies,
+        front=ways.front,
+        slices=ways.slices,
+    )
 
 
 def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now: datetime) -> ServiceSnapshot:
@@ -98,15 +153,34 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
             if owned_by(item, service.metadata.uid)
         ),
         servings=_servings(found.deployments, found.services, found.pods),
-        route=route_view(found.route, service),
+        route=_route(found, service),
         gateway=gateway_view(found.gateway),
         look=None,
         now=now,
         settings=_serving_settings(settings, sources),
         gateway_problem=found.gateway_problem,
         asked_through=_writer_of_command(found.service),
+        names_held=found.names_held,
     )
     return policy.under(snapshot, found.policies)
+
+
+def of_jobs(snapshot: ServiceSnapshot, jobs: Sequence[Json]) -> ServiceSnapshot:
+    """With what the namespace's jobs lay claim to."""
+    living = [job for job in jobs if job["metadata"].get("deletionTimestamp") is None]
+    found = [
+        (job["metadata"]["name"], [stage.get("key", "") for stage in parts(job, "status", "stages")]) for job in living
+    ]
+    return history.with_jobs(snapshot, [history.MakingJob(name, frozenset(keys)) for name, keys in found])
+
+
+async def names_held(cluster: rest.Cluster, settings: Settings, service: Json) -> bool:
+    """Looked up only for a command with a name that is new: what it says is written down once."""
+    said = part(service, "metadata", "annotations")
+    known = {command.get("request") for command in parts(service, "status", "commands")}
+    if COMMAND_BY not in said or str(said.get(COMMAND, "")).strip() in known:
+        return True
+    return not (await admission_of(cluster, settings.approval_policy)).problem
 
 
 def _writer_of_command(service: Json) -> str:
@@ -123,13 +197,50 @@ def _of_service(name: str, revisions: list[ModelRevision]) -> list[ModelRevision
     return [revision for revision in revisions if revision.spec.model_service_ref.name == name]
 
 
-async def _gateway(cluster: rest.Cluster, service: Json) -> tuple[Json | None, str]:
+async def _ways(cluster: rest.Cluster, service: Json) -> Ways:
+    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+    if service["spec"]["traffic"].get("provider") == TrafficProvider.REPLICA_RATIO:
+        front, slices = await asyncio.gather(
+            cluster.get(SERVICE, namespace, name), cluster.list(ENDPOINT_SLICE, namespace, f"{OF_SERVICE}={name}")
+        )
+        return Ways(front=front, slices=slices)
+    route, (gateway, problem) = await _traffic(cluster, service)
+    return Ways(route, gateway, problem)
+
+
+async def _traffic(cluster: rest.Cluster, service: Json) -> tuple[Json | None, tuple[Json | None, str]]:
+    """The route, and its Gateway or why there is none. Which Gateways a route of the user's has, it says itself."""
+    namespace, name, traffic = service["metadata"]["namespace"], service["metadata"]["name"], service["spec"]["traffic"]
+    if not (lent := part(traffic, "routeRef")):
+        ref = traffic["gatewayRef"]
+        return await asyncio.gather(
+            cluster.get(HTTP_ROUTE, namespace, name), _gateway(cluster, ref["namespace"], ref["name"])
+        )
+    route = await cluster.get(HTTP_ROUTE, namespace, lent["name"])
+    named = f"the parentRefs of HTTPRoute {lent['name']}"
+    found: Json | None = None
+    for where in gateways_of(route):
+        found, problem = await _gateway(cluster, *where)
+        if (view := gateway_view(found)) is None:
+            return route, (None, problem or f"Gateway {'/'.join(where)} does not exist; create it, or correct {named}")
+        if not view.programmed:
+            break  # the first that keeps users from their answers
+    return route, (found, "" if found else f"{named} name no Gateway")
+
+
+async def _gateway(cluster: rest.Cluster, namespace: str, name: str) -> tuple[Json | None, str]:
     """The Gateway is another team's, in another namespace: being refused is an answer."""
-    ref = service["spec"]["traffic"]["gatewayRef"]
     try:
-        return await cluster.get(GATEWAY, ref["namespace"], ref["name"]), ""
+        return await cluster.get(GATEWAY, namespace, name), ""
     except Refused as error:
-        return None, f"the operator may not read Gateway {ref['namespace']}/{ref['name']}: {error}"
+        return None, f"the operator may not read Gateway {namespace}/{name}: {error}"
+
+
+def _route(found: Found, service: ModelService) -> RouteView | None:
+    ref = service.spec.traffic.route_ref
+    if service.spec.traffic.by_pods:
+        return front_view(found.front, found.slices, found.pods, found.deployments, service)
+    return route_view(found.route, service) if ref is None else lent_view(found.route, service, ref)
 
 
 def _serving_settings(settings: Settings, sources: tuple[str, ...]) -> ServingSettings:
@@ -183,11 +294,15 @@ def serving_view(revision: str, deployment: Json, pods: PodsView, reachable: boo
         updated=status.get("updatedReplicas", 0),
         crashed_at=pods.crashed_at,
         trouble=pods.trouble or refused or ("" if reachable else "its Service is gone"),
+        tried=pods.tried,
         reachable=reachable,
     )
 
 
 # --- the metrics --------------------------------------------------------------------------------------------------
+
+
+Answer = Reading | Sampled | Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,32 +314,53 @@ class Question:
     query: str | slos.Unusable
     role: str = ""  # of raw samples: what they are to the SLO's comparison
     moment: float | None = None  # by the source's clock, when it is not now
+    by: str = ""  # the label by which counts are wanted, of a signal of drift
 
 
 def questions(s: ServiceSnapshot) -> list[Question]:
-    """What to ask now: every SLO and the requests of the running step, when a look is due."""
+    """What to ask now: every SLO and the requests of the running step, when a look is due; or the SLOs of the stable."""
+    if monitoring.due(s):
+        return _of_the_stable(s)
     if not facts.look_due(s):
         return []
     revision = facts.asked_of(s)
     words = slos.words_for(s, revision, facts.trial(s).refuge)
-    asked = [Question(slo.name, slo.source, slos.filled(slo.query or "", words)) for slo in facts.asked(s)]
-    asked += [Question(ask.about, ask.source, ask.query, ask.role, ask.moment) for ask in comparisons.asks(s)]
-    if not facts.requests_count(s):
+    asked = [Question(slo.name, slo.source, slos.asked_as(slo, words)) for slo in facts.asked(s)]
+    raw = [*comparisons.asks(s), *experiment.asks(s)]
+    asked += [Question(ask.about, ask.source, ask.query, ask.role, ask.moment) for ask in raw]
+    if not facts.requests_wanted(s):
         return asked
     requests = slos.requests_query(s.service.metadata.namespace, revision, facts.elapsed(s))
     return [*asked, Question("", slos.DEFAULT_SOURCE, requests)]
 
 
-async def _answer(sources: MetricSources, question: Question, patience: float) -> Reading | Sampled:
+def _of_the_stable(s: ServiceSnapshot) -> list[Question]:
+    assert s.stable is not None
+    words = slos.words_for(s, s.stable.revision, s.stable.revision)
+    asked = [Question(slo.name, slo.source, slos.asked_as(slo, words)) for slo in monitoring.asked(s)]
+    return [*asked, *(Question(ask.signal, ask.source, ask.query, by=ask.label) for ask in drift.asks(s))]
+
+
+async def _answer(sources: MetricSources, question: Question, patience: float) -> Answer:
     if isinstance(question.query, slos.Unusable):
         return Reading(ReadingKind.INVALID_QUERY, text=question.query.message)
+    if question.by:
+        return await sources.groups(question.source, question.query, question.by, patience)
     if question.role:
         return await sources.samples(question.source, question.query, question.moment, patience)
     return await sources.query(question.source, question.query, patience)
 
 
-def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading | Sampled]) -> ServiceSnapshot:
+def _with_the_stables(s: ServiceSnapshot, answers: Mapping[Question, Answer]) -> ServiceSnapshot:
+    signals = {q.about: answer for q, answer in answers.items() if q.by and not isinstance(answer, Sampled)}
+    told = {q.about: answer for q, answer in answers.items() if not q.by and isinstance(answer, Reading)}
+    return replace(s, monitored=told, drifting=signals if s.service.spec.monitoring.drift is not None else None)
+
+
+def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Answer]) -> ServiceSnapshot:
     """The snapshot with its look at the metrics, when one was due."""
+    if monitoring.due(s):
+        return _with_the_stables(s, answers)
     if not facts.look_due(s):
         return s
     found = {
@@ -233,5 +369,10 @@ def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Reading | Sample
         if isinstance(answer, Reading) and not question.role
     }
     requests = found.pop("", None)
-    counters = {(question.about, question.role): answer for question, answer in answers.items() if question.role}
-    return replace(s, look=Look(found, requests, comparisons.looked(s, counters)))
+    counters = {
+        (question.about, question.role): answer
+        for question, answer in answers.items()
+        if question.role and not isinstance(answer, Grouped)
+    }
+    outcomes = {role: answer for (about, role), answer in counters.items() if about == experiment.ABOUT}
+    return replace(s, look=Look(found, requests, comparisons.looked(s, counters), experiment.looked(s, outcomes)))

@@ -3,8 +3,13 @@
 Truth about traffic is here and never in our own status. Not here: what the weights should be.
 """
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from serin_operator.api.v1alpha1 import GatewayRef, ModelService
+from serin_operator.decide.service.hostnames import OtherRoute
 from serin_operator.decide.service.snapshot import GatewayView, RouteView
+from serin_operator.manifests.arms import of_an_arm
 from serin_operator.observe.fields import Json, by_type, owned_by, part, parts
 
 
@@ -20,28 +25,79 @@ def route_view(route: Json | None, service: ModelService) -> RouteView | None:
             programmed=False,
             serving=False,
             resource_version=route["metadata"]["resourceVersion"],
-            ours=False,
+            obstacle="RouteNameTaken",
             problem=f"an HTTPRoute {service.metadata.name} exists already and is not Serin's; delete it, or give the"
             " ModelService another name",
         )
-    conditions = _parent_conditions(route, service.spec.traffic.gateway_ref)
+    conditions = _parent_conditions(route, service.spec.traffic.gateway)
     generation = route["metadata"].get("generation", 0)
-    current = _all_true(conditions) and all(c.get("observedGeneration", 0) == generation for c in conditions.values())
+    current = all_true(conditions) and all(c.get("observedGeneration", 0) == generation for c in conditions.values())
     return RouteView(
         backends=_backends(route),
         hostnames=tuple(route["spec"].get("hostnames") or ()),
         gateway=_gateway(route),
         programmed=current,
-        serving=_all_true(conditions),
+        serving=all_true(conditions),
         resource_version=route["metadata"]["resourceVersion"],
-        problem=_problem(conditions),
+        problem=problem_of(conditions),
         rules=parts(route, "spec", "rules"),
+        made_at=_made_at(route),
+        testers=_testers(route),
+        mirrors=_mirrors(route),
+        arms=_arms(route),
     )
 
 
+def other_routes(routes: Iterable[Json]) -> list[OtherRoute]:
+    """The routes of all services, as far as they are to stay."""
+    return [
+        OtherRoute(
+            namespace=route["metadata"]["namespace"],
+            name=route["metadata"]["name"],
+            gateway=_gateway(route),
+            hostnames=frozenset(part(route, "spec").get("hostnames") or ()),
+            made_at=made_at,
+        )
+        for route in routes
+        if (made_at := _made_at(route)) is not None and not route["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _made_at(route: Json) -> datetime | None:
+    stamp = route["metadata"].get("creationTimestamp")
+    return datetime.fromisoformat(stamp) if stamp else None
+
+
 def _backends(route: Json) -> tuple[tuple[str, int], ...]:
-    rules = parts(route, "spec", "rules")
+    rules = [rule for rule in parts(route, "spec", "rules") if not _of_some(rule)]
     return tuple((ref["name"], int(ref.get("weight", 1))) for rule in rules for ref in parts(rule, "backendRefs"))
+
+
+def _of_some(rule: Json) -> bool:
+    """Not for everybody: it asks for a header, of testers or of an experiment."""
+    return any(match.get("headers") for match in parts(rule, "matches"))
+
+
+def _testers(route: Json) -> tuple[str, ...]:
+    """The Services that only testers' requests go to."""
+    rules = [rule for rule in parts(route, "spec", "rules") if _of_some(rule) and not _of_an_arm(rule)]
+    return tuple(ref["name"] for rule in rules for ref in parts(rule, "backendRefs"))
+
+
+def _of_an_arm(rule: Json) -> bool:
+    return any(of_an_arm(header) for match in parts(rule, "matches") for header in parts(match, "headers"))
+
+
+def _arms(route: Json) -> tuple[str, ...]:
+    """The Services that users of an experiment come back to."""
+    rules = [rule for rule in parts(route, "spec", "rules") if _of_an_arm(rule)]
+    return tuple(ref["name"] for rule in rules for ref in parts(rule, "backendRefs"))
+
+
+def _mirrors(route: Json) -> tuple[str, ...]:
+    """The Services that copies of requests go to."""
+    filters = [one for rule in parts(route, "spec", "rules") for one in parts(rule, "filters")]
+    return tuple(str(part(one, "requestMirror", "backendRef").get("name")) for one in filters if "requestMirror" in one)
 
 
 def _gateway(route: Json) -> tuple[str, str] | None:
@@ -51,7 +107,7 @@ def _gateway(route: Json) -> tuple[str, str] | None:
     return parents[0].get("namespace", route["metadata"]["namespace"]), parents[0]["name"]
 
 
-_NEEDED = ("Accepted", "ResolvedRefs")
+NEEDED = ("Accepted", "ResolvedRefs")
 
 
 def _parent_conditions(route: Json, ref: GatewayRef) -> dict[str, Json]:
@@ -60,15 +116,15 @@ def _parent_conditions(route: Json, ref: GatewayRef) -> dict[str, Json]:
         named = part(parent, "parentRef")
         if (named.get("namespace", route["metadata"]["namespace"]), named.get("name")) == (ref.namespace, ref.name):
             found = by_type(parts(parent, "conditions"))
-            return {type_: found[type_] for type_ in _NEEDED if type_ in found}
+            return {type_: found[type_] for type_ in NEEDED if type_ in found}
     return {}
 
 
-def _all_true(conditions: dict[str, Json]) -> bool:
-    return all(part(conditions, type_).get("status") == "True" for type_ in _NEEDED)
+def all_true(conditions: dict[str, Json]) -> bool:
+    return all(part(conditions, type_).get("status") == "True" for type_ in NEEDED)
 
 
-def _problem(conditions: dict[str, Json]) -> str:
+def problem_of(conditions: dict[str, Json]) -> str:
     bad = [condition for condition in conditions.values() if condition.get("status") == "False"]
     return "; ".join(f"{c['type']} is False ({c.get('reason', '')}): {c.get('message', '')}" for c in bad)
 
@@ -78,4 +134,6 @@ def gateway_view(gateway: Json | None) -> GatewayView | None:
     if gateway is None:
         return None
     programmed = part(by_type(parts(gateway, "status", "conditions")), "Programmed")
-    return GatewayView(programmed.get("status") == "True", str(programmed.get("message", "")))
+    meta = part(gateway, "metadata")
+    name = f"{meta.get('namespace', '')}/{meta.get('name', '')}"
+    return GatewayView(programmed.get("status") == "True", str(programmed.get("message", "")), name)

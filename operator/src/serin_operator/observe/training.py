@@ -27,12 +27,14 @@ async def progress(client: httpx.AsyncClient, address: str) -> Progress | None:
     """What the pod at this IP says of itself; None when it does not answer (it may be starting, or be unreachable)."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            return parse(await _text(client, f"http://{address}:{METRICS_PORT}/metrics"))
+            return parse(await text_of(client, address))
     except (httpx.HTTPError, TimeoutError, ValueError):
         return None
 
 
-async def _text(client: httpx.AsyncClient, url: str) -> str:
+async def text_of(client: httpx.AsyncClient, address: str) -> str:
+    """The metrics of a pod, within bounds."""
+    url = f"http://{address}:{METRICS_PORT}/metrics"
     plain = {"Accept-Encoding": "identity"}
     async with client.stream("GET", url, headers=plain, follow_redirects=False) as answer:
         answer.raise_for_status()
@@ -57,18 +59,18 @@ def parse(text: str) -> Progress | None:
                 warnings.setdefault(warning.reason, warning)
             elif sample.name.startswith(_PREFIX):
                 found[sample.name.removeprefix(_PREFIX)] = sample.value
-    total = _whole(found.get("total_steps")) or 0
+    total = whole(found.get("total_steps")) or 0
     if total <= 0:
         return None
-    step = _whole(found.get("step")) or 0
+    step = whole(found.get("step")) or 0
     return Progress(
         step=step,
         total_steps=total,
         percent=min(100, 100 * step // total),
-        eta_seconds=_whole(found.get("eta_seconds")),
+        eta_seconds=whole(found.get("eta_seconds")),
         train_loss=_shown(found.get("loss")),
         eval_loss=_shown(found.get("eval_loss")),
-        tokens_per_second=_whole(found.get("tokens_per_second")),
+        tokens_per_second=whole(found.get("tokens_per_second")),
         warnings=list(warnings.values()),
     )
 
@@ -79,7 +81,8 @@ def _warning(labels: Mapping[str, str]) -> TrainingWarning:
     return TrainingWarning(reason=reason or "Unnamed", message=message[:512])
 
 
-def _whole(value: float | None) -> int | None:
+def whole(value: float | None) -> int | None:
+    """What can be counted; None for what cannot."""
     return int(value) if value is not None and math.isfinite(value) and 0 <= value <= _MOST else None
 
 

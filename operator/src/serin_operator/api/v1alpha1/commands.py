@@ -14,7 +14,7 @@ from serin_operator.api.base import ApiModel
 from serin_operator.api.v1alpha1.shared import Text
 
 COMMAND: Final = "serin.dev/command"
-COMMAND_BY: Final = "serin.dev/command-by"  # who says it: as good as whoever may annotate the object
+COMMAND_BY: Final = "serin.dev/command-by"  # who says it; the chart's admission policy lets nobody write another's name
 
 Request = Annotated[str, Field(max_length=256)]
 
@@ -24,6 +24,7 @@ class Verb(StrEnum):
     RESUME = "resume"
     PROMOTE = "promote"
     SKIP = "skip"
+    APPROVE = "approve"
     ABORT = "abort"
     ROLLBACK = "rollback"
     RETRY = "retry"

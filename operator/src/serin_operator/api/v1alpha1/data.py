@@ -5,14 +5,78 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, DataUri, ModelUri, Name, list_map, rule, rules
-from serin_operator.api.v1alpha1.shared import Percent
+from serin_operator.api.base import (
+    ApiModel,
+    DataUri,
+    Endpoint,
+    ModelUri,
+    Name,
+    Region,
+    list_map,
+    rule,
+    rules,
+)
+from serin_operator.api.v1alpha1.shared import Authority, LocalRef, Percent
+
+
+class Addressing(StrEnum):
+    """Path: https://<endpoint>/<bucket>/<key>, as most stores other than AWS want it; VirtualHosted:
+    https://<bucket>.<endpoint>/<key>."""
+
+    PATH = "Path"
+    VIRTUAL_HOSTED = "VirtualHosted"
+
+
+class ObjectStore(ApiModel):
+    """Where a bucket is. Without an endpoint it is one of AWS."""
+
+    model_config = rules(
+        rule(
+            "!has(self.caRef) || (has(self.endpoint) && self.endpoint.startsWith('https://'))",
+            "caRef says whose certificates are believed: give s3.endpoint as https://, or leave caRef out",
+        )
+    )
+
+    endpoint: Endpoint | None = None
+    region: Region | None = None
+    addressing: Addressing = Addressing.PATH
+    ca_ref: Authority | None = None
+
+
+_STORE_RULES = (
+    rule(
+        "!has(self.s3) || self.uri.startsWith('s3://')", "s3 says where a bucket is: it goes with a uri that is s3://"
+    ),
+    rule(
+        "!has(self.secretRef) || !self.uri.startsWith('pvc://')",
+        "secretRef names the credentials for s3:// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or hf:// (HF_TOKEN):"
+        " a volume needs none",
+    ),
+)
+
+_SECRET = Field(
+    description="The Secret with the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one,"
+    " AWS_SESSION_TOKEN for s3://; HF_TOKEN for hf://. Only the pod that fetches is given them; Serin itself reads"
+    " no Secret. Without it the address must be public."
+)
 
 
 class ModelSource(ApiModel):
-    """The model to start from: safetensors on a volume, or on the Hugging Face hub."""
+    """The model to start from: safetensors on a volume, in a bucket, or on the Hugging Face hub.
+
+    From a bucket, or with a secret, it is copied to the artifacts once, by Prepare.
+    """
+
+    model_config = rules(*_STORE_RULES)
 
     uri: ModelUri
+    s3: ObjectStore | None = None
+    secret_ref: Annotated[LocalRef | None, _SECRET] = None
+
+    @property
+    def copied(self) -> bool:
+        """Whether Prepare copies it to the artifacts: later pods have no credentials and know no buckets."""
+        return self.secret_ref is not None or self.uri.startswith("s3://")
 
 
 class RowFormat(StrEnum):
@@ -26,11 +90,15 @@ class RowFormat(StrEnum):
 
 
 class DataSource(ApiModel):
-    """A file of rows: JSON Lines (.jsonl, .jsonl.gz), CSV or Parquet."""
+    """A file of rows: JSON Lines (.jsonl, .jsonl.gz), CSV or Parquet; in a bucket also all such files below a prefix."""
+
+    model_config = rules(*_STORE_RULES)
 
     name: Name
     uri: DataUri
     format: RowFormat | None = None
+    s3: ObjectStore | None = None
+    secret_ref: Annotated[LocalRef | None, _SECRET] = None
 
 
 class TrainSource(DataSource):

@@ -2,16 +2,20 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, ModuleName, Name, PvcUri, list_map, rule, rules
+from serin_operator.api.base import ApiModel, Name, PvcUri, list_map, rule, rules
+from serin_operator.api.v1alpha1.approval import GivenApproval
 from serin_operator.api.v1alpha1.data import Data, ModelSource
+from serin_operator.api.v1alpha1.deepspeed import DeepSpeed
+from serin_operator.api.v1alpha1.gate import Ratings
+from serin_operator.api.v1alpha1.method import Method
 from serin_operator.api.v1alpha1.placement import Memory, Scheduling, Variable
 from serin_operator.api.v1alpha1.shared import (
     Condition,
-    Dropout,
+    ConfigMapKey,
     LearningRate,
     LocalRef,
     NonNegativeDecimal,
@@ -22,36 +26,9 @@ from serin_operator.api.v1alpha1.shared import (
     Text,
     WarmupRatio,
 )
+from serin_operator.api.v1alpha1.tracking import Tracking
 from serin_operator.api.v1alpha1.training import EarlyStopping, Health
 from serin_operator.api.v1alpha1.verdicts import GateStatus
-
-
-class MethodType(StrEnum):
-    FULL = "Full"
-    LORA = "LoRA"
-
-
-class Lora(ApiModel):
-    """Low-rank adaptation (Hu et al., arXiv 2106.09685)."""
-
-    rank: Annotated[int, Field(ge=1, le=512)] = 16
-    alpha: Annotated[int, Field(ge=1, le=1024)] = 32
-    target_modules: Annotated[
-        list[ModuleName],
-        Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = ["q_proj", "v_proj"]
-    dropout: Dropout = "0.0"
-
-
-class Method(ApiModel):
-    """Which parameters are trained."""
-
-    model_config = rules(
-        rule("self.type == 'LoRA' || !has(self.lora)", "lora may be given only when type is LoRA"),
-    )
-
-    type: MethodType = MethodType.FULL
-    lora: Lora | None = None
 
 
 class Scheduler(StrEnum):
@@ -60,27 +37,79 @@ class Scheduler(StrEnum):
     CONSTANT = "Constant"
 
 
-class Hyperparameters(ApiModel):
-    """How the optimiser walks. `batchSize` is per process; the global batch is batchSize x processes x accumulation."""
+class Precision(StrEnum):
+    """The numbers that are computed with. The optimizer keeps weights in fp32 beside those of 16 bits."""
 
-    learning_rate: LearningRate = "2e-4"
+    BF16 = "BF16"
+    FP16 = "FP16"
+    FP32 = "FP32"
+
+
+USUAL_WARMUP_RATIO = "0.03"
+
+
+class Hyperparameters(ApiModel):
+    """How the optimiser walks. `batchSize` is per process; the global batch is batchSize x processes x accumulation.
+
+    Without `learningRate` it follows from the method and the base model's size; the report's plan says which, and why.
+    Without `precision` it is BF16 where an accelerator computes in it, otherwise FP32.
+    """
+
+    model_config = rules(
+        rule(
+            "!has(self.warmupSteps) || !has(self.warmupRatio)",
+            "give warmupSteps or warmupRatio, not both: each says how long the learning rate rises",
+        ),
+        rule(
+            "!has(self.globalBatchSize) || self.gradientAccumulationSteps == 1",
+            "give globalBatchSize or gradientAccumulationSteps, not both: with the first, accumulation follows from it",
+        ),
+    )
+
+    learning_rate: LearningRate | None = None
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=4096)] = 1
+    global_batch_size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=16_777_216,
+            description="Rows in a step of all processes, however many there are: gradient accumulation follows from it.",
+        ),
+    ] = None
     scheduler: Scheduler = Scheduler.COSINE
-    warmup_ratio: WarmupRatio = "0.03"
+    warmup_ratio: Annotated[
+        WarmupRatio | None, Field(description="Share of the steps; 0.03 when neither it nor warmupSteps is given.")
+    ] = None
+    warmup_steps: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     weight_decay: NonNegativeDecimal = "0.0"
     max_gradient_norm: PositiveDecimal = "1.0"
     max_sequence_length: Annotated[int, Field(ge=8, le=1_048_576)] = 512
     save_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 7
+    precision: Precision | None = None
+    gradient_checkpointing: Annotated[
+        bool,
+        Field(
+            description="Compute activations again in the backward pass: less memory, about a third more time.",
+            exclude_if=lambda wanted: not wanted,  # so that the key of training is as it was before there was a choice
+        ),
+    ] = False
 
+    def filled(self) -> dict[str, Any]:
+        """As the trainer wants it, with what is meant where nothing is said of the warmup."""
+        said = self.manifest()
+        if self.warmup_ratio is None and self.warmup_steps is None:
+            said["warmupRatio"] = USUAL_WARMUP_RATIO
+        return said
 
-class DeepSpeed(ApiModel):
-    """ZeRO stage (Rajbhandari et al., arXiv 1910.02054)."""
-
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    def accumulation(self, processes: int) -> int:
+        """Batches of each process in one step."""
+        if self.global_batch_size is None:
+            return self.gradient_accumulation_steps
+        return max(1, self.global_batch_size // (self.batch_size * processes))
 
 
 class Distribution(ApiModel):
@@ -141,6 +170,40 @@ class Rollout(ApiModel):
     model_service_ref: LocalRef
 
 
+_BATCHES = (
+    "self.hyperparameters.batchSize * self.distribution.nodes * self.distribution.processesPerNode"  # in one step
+)
+
+
+class RecipeFormat(StrEnum):
+    """Whose YAML it is."""
+
+    AXOLOTL = "Axolotl"
+    LLAMA_FACTORY = "LLaMAFactory"
+
+
+class ConfigFrom(ApiModel):
+    """A YAML that was written for Axolotl or LLaMA-Factory, in a ConfigMap of the job's namespace.
+
+    Its keys set method, hyperparameters and their like where the spec has not; the base model and the data are the
+    spec's to name. The condition ConfigTranslated and Prepare's report say what became of each key.
+    """
+
+    format: RecipeFormat
+    config_map_ref: LocalRef
+    key: ConfigMapKey = "config.yaml"
+
+
+class Evaluation(ApiModel):
+    """How the gates' suites are measured. No number of pods makes other scores.
+
+    Of several pods each measures its share of the examples and hands it to the others on the artifacts' volume, which all
+    their nodes must be able to mount; where a policy is enforced one pod measures all, since a volume can be written by others.
+    """
+
+    parallelism: Annotated[int, Field(ge=1, le=64)] = 1
+
+
 class FineTuneJobSpec(ApiModel):
     """Base model + data + method -> a candidate model for a ModelService."""
 
@@ -154,6 +217,35 @@ class FineTuneJobSpec(ApiModel):
             " || self.data.split.validationPercent > 0",
             "earlyStopping needs validation rows: set data.split.validationPercent above 0",
         ),
+        rule(
+            f"!has(self.hyperparameters.globalBatchSize) || self.hyperparameters.globalBatchSize % ({_BATCHES}) == 0",
+            "hyperparameters.globalBatchSize must be a multiple of hyperparameters.batchSize x distribution.nodes x"
+            " distribution.processesPerNode: so many rows are computed at once",
+        ),
+        rule(
+            "!has(self.hyperparameters.precision) || self.hyperparameters.precision != 'FP16'"
+            " || (has(self.distribution.resources.limits)"
+            " && self.distribution.resources.limits.exists(name, name.contains('/')))",
+            "hyperparameters.precision FP16 needs an accelerator in distribution.resources.limits: its range is too small"
+            " for gradients unless they are scaled, which is not done on a CPU; use BF16 or FP32 there",
+        ),
+        rule(
+            "self.method.type != 'Auto' || has(self.method.auto) || (has(self.distribution.resources.limits)"
+            " && 'memory' in self.distribution.resources.limits"
+            " && !self.distribution.resources.limits.exists(name, name.contains('/')))",
+            "method.type Auto needs to know how much memory there is: give method.auto.deviceMemory, that of one"
+            " accelerator; without accelerators distribution.resources.limits.memory is enough",
+        ),
+        rule(
+            "self.method.type != 'PromptTuning' || !has(self.data.packing) || self.data.packing == 'None'",
+            "method.type PromptTuning needs data.packing None: the learned prompt stands before each row, and packed rows have"
+            " one beginning together",
+        ),
+        rule(
+            "self.method.type != 'QLoRA' || self.distribution.deepspeed.zeroStage < 3",
+            "method.type QLoRA needs distribution.deepspeed.zeroStage below 3: weights of 4 bits are not cut among processes;"
+            " they take a quarter of the memory of 16 bits on each",
+        ),
     )
 
     base_model: ModelSource
@@ -164,8 +256,16 @@ class FineTuneJobSpec(ApiModel):
     checkpoints: Checkpoints = Checkpoints()
     early_stopping: EarlyStopping | None = None
     health: Health = Health()
+    tracking: Tracking | None = None
+    config_from: ConfigFrom | None = None
     artifacts: Artifacts
     gates: Annotated[list[LocalRef], list_map("name", 16)] = []
+    evaluation: Evaluation = Evaluation()
+    ratings: Annotated[
+        list[Ratings],
+        list_map("suite", 16),
+        Field(description="What people said of the packs of pairs that the gates' suites with a preference made."),
+    ] = []
     rollout: Rollout | None = None
     suspend: Annotated[
         bool,
@@ -173,6 +273,12 @@ class FineTuneJobSpec(ApiModel):
             description="While true no pod of the job runs: what trains saves first and ends, and goes on from there later."
         ),
     ] = False
+
+    @property
+    def copies_public_base(self) -> bool:
+        """A kept adapter is served with its base model, which must then be on a volume."""
+        source = self.base_model
+        return self.method.kept and source.uri.startswith("hf://") and source.secret_ref is None
 
 
 class StageName(StrEnum):
@@ -202,6 +308,8 @@ class StageStatus(ApiModel):
     name: StageName
     key: str
     attempt: int = 1
+    # metadata.generation of the spec that this attempt was started for; absent in entries of older releases.
+    generation: int | None = None
     restarts: int = 0
     interruptions: int = 0
     outcome: StageOutcome
@@ -238,12 +346,45 @@ class Progress(ApiModel):
     ] = []
 
 
+class PodProgress(ApiModel):
+    """How far one pod of the running evaluation is."""
+
+    index: int
+    done: int
+    total: int
+    eta_seconds: int | None = None
+
+
+class EvaluationProgress(ApiModel):
+    """How far the running evaluation is, in examples of each model and suite, and when its slowest pod will be done."""
+
+    done: int
+    total: int
+    percent: int
+    eta_seconds: int | None = None
+    pods: Annotated[list[PodProgress], list_map("index", 64)] = []
+
+
 class RetryStatus(ApiModel):
     """The last `serin.dev/retry` that was acted on. The same nonce is not acted on again."""
 
     nonce: Annotated[str, Field(max_length=128)]
     acted_at: datetime
     message: Text = ""
+
+
+class RecipeField(ApiModel):
+    """A field that a key of the recipe sets; the value as JSON."""
+
+    field: Annotated[str, Field(max_length=128)]
+    key: Annotated[str, Field(max_length=128)]
+    value: Annotated[str, Field(max_length=8192)]
+
+
+class RecipeStatus(ApiModel):
+    """What `configFrom` came to when it was last understood. It holds while the ConfigMap is away or cannot be."""
+
+    fields: Annotated[list[RecipeField], list_map("field", 64), Field(exclude_if=lambda fields: not fields)] = []
 
 
 class FineTuneJobStatus(ApiModel):
@@ -253,10 +394,13 @@ class FineTuneJobStatus(ApiModel):
     conditions: Annotated[list[Condition], list_map("type", 32)] = []
     stages: Annotated[list[StageStatus], list_map("name", 8)] = []
     progress: Progress | None = None
+    evaluation: EvaluationProgress | None = None
     gate: GateStatus | None = None
+    recipe: RecipeStatus | None = None
     model_digest: str | None = None
     revision: str | None = None
     retry: RetryStatus | None = None
+    approvals: Annotated[list[GivenApproval], Field(max_length=32, exclude_if=lambda approvals: not approvals)] = []
 
 
 class FineTuneJob(ApiModel):

@@ -8,27 +8,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from serin_operator.api.base import ApiModel, field_rules, list_map, rule, rules
+from serin_operator.api.base import ApiModel, field_rules, list_map, object_name, rule, rules
 from serin_operator.api.v1alpha1.shared import LocalRef
 
 _LABEL_KEY = "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
-ClassName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        json_schema_extra=field_rules(
-            [
-                rule(
-                    "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
-                    "a class is named by lower-case letters, digits, dashes and dots",
-                )
-            ]
-        ),
-    ),
-]
+ClassName = Annotated[str, object_name("a class is named by lower-case letters, digits, dashes and dots")]
 
 NodeSelector = Annotated[
     dict[str, Annotated[str, Field(max_length=63)]],

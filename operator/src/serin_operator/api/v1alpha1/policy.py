@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from serin_operator.api.base import ApiModel, Name, field_rules, list_map, rule, rules
+from serin_operator.api.v1alpha1.approval import Approvals
 from serin_operator.api.v1alpha1.gate import (
     BOUND_OR_COMPARISON,
     COMPARISON_MARGIN,
@@ -16,10 +17,11 @@ from serin_operator.api.v1alpha1.gate import (
     Confidence,
     MeasuredMetric,
     MethodName,
+    Slice,
     Suite,
     metric_rules,
 )
-from serin_operator.api.v1alpha1.shared import Decimal, NonNegativeDecimal, ObjectMeta
+from serin_operator.api.v1alpha1.shared import Condition, Decimal, NonNegativeDecimal, ObjectMeta
 
 
 class PolicyMode(StrEnum):
@@ -64,13 +66,15 @@ class LabelSelector(ApiModel):
 
 class PolicyRequirement(ApiModel):
     """A requirement on a metric of the policy's own suite that it names. Without `suite` it holds on every suite of the
-    job's gates and of the policy that measures the metric; at least one must."""
+    job's gates and of the policy that measures the metric; at least one must. With `slice`, over the rows of that slice
+    only, on the suites that are sliced by its field."""
 
     model_config = rules(BOUND_OR_COMPARISON, ONE_KIND, ORDERED, COMPARISON_MARGIN, *metric_rules("^%s$"))
 
     name: Name
     suite: Name | None = None
     metric: MeasuredMetric
+    slice: Slice | None = None
     min: Decimal | None = None
     max: Decimal | None = None
     compared_to: ComparedTo | None = None
@@ -126,13 +130,20 @@ class ClusterEvalPolicySpec(ApiModel):
 
     model_config = rules(
         rule(
-            "(has(self.requirements) && size(self.requirements) > 0) || has(self.limits)",
-            "a policy needs requirements or limits: it would ask for nothing",
+            "(has(self.requirements) && size(self.requirements) > 0) || has(self.limits)"
+            " || (has(self.approvals) && size(self.approvals) > 0)",
+            "a policy needs requirements, limits or approvals: it would ask for nothing",
         ),
         rule(
             "!has(self.requirements) || self.requirements.all(r, !has(r.suite) || has(self.suites) && self.suites.exists(s, s.name == r.suite"
             " && s.metrics.exists(m, m == r.metric)))",
             "every requirement with a suite must name one of this policy's suites that lists the metric",
+        ),
+        rule(
+            "!has(self.requirements) || self.requirements.all(r, !has(r.slice) || !has(r.suite) || !has(self.suites)"
+            " || self.suites.exists(s, s.name == r.suite && has(s.slices) && s.slices.exists(f, f.field == r.slice.field)))",
+            "a requirement's slice must be by a field that the suite it names is sliced by: add the field to"
+            " spec.suites[].slices",
         ),
     )
 
@@ -142,6 +153,17 @@ class ClusterEvalPolicySpec(ApiModel):
     suites: Annotated[list[Suite], list_map("name", 16)] = []
     requirements: Annotated[list[PolicyRequirement], list_map("name", 32)] = []
     limits: Limits | None = None
+    approvals: Approvals = []
+
+
+class ClusterEvalPolicyStatus(ApiModel):
+    """Whether the policy was read and is in force, and how much it selects. Nothing is decided by it: for people."""
+
+    observed_generation: int | None = None
+    conditions: Annotated[list[Condition], list_map("type", 8)] = []
+    selected_namespaces: int | None = None
+    selected_jobs: int | None = None
+    selected_services: int | None = None  # ModelServices of the selected namespaces
 
 
 class ClusterEvalPolicy(ApiModel):
@@ -149,3 +171,4 @@ class ClusterEvalPolicy(ApiModel):
 
     metadata: ObjectMeta
     spec: ClusterEvalPolicySpec
+    status: ClusterEvalPolicyStatus = ClusterEvalPolicyStatus()

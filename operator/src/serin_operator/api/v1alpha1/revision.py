@@ -7,7 +7,7 @@ from pydantic import Field
 
 from serin_operator.api.base import ApiModel, MadeUri, ModelUri, Name, Word, rule, rules
 from serin_operator.api.v1alpha1.shared import LocalRef, ObjectMeta, Text
-from serin_operator.api.v1alpha1.verdicts import PolicyRef, Verdict
+from serin_operator.api.v1alpha1.verdicts import AskedApprovals, PolicyRef, Verdict, Waivers
 
 
 class JobRef(ApiModel):
@@ -17,11 +17,19 @@ class JobRef(ApiModel):
     uid: Word
 
 
-class ModelArtifact(ApiModel):
-    """Where the model lies and what it is: the digest of its manifest."""
+class ModelBase(ApiModel):
+    """The base model that a kept adapter is served with."""
 
     uri: MadeUri
     digest: Word
+
+
+class ModelArtifact(ApiModel):
+    """Where the model lies and what it is: the digest of its manifest. That of an adapter covers its base's digest."""
+
+    uri: MadeUri
+    digest: Word
+    base: ModelBase | None = None
 
 
 class Lineage(ApiModel):
@@ -46,6 +54,18 @@ class ModelRevisionSpec(ApiModel):
     lineage: Lineage
 
 
+Counts = Annotated[list[int], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})]
+
+
+class Reference(ApiModel):
+    """What the evaluation set and the answers to it look like: examples by length and answers by kind, in the server's
+    buckets. Drift is told by it."""
+
+    prompt_characters: Counts
+    answer_characters: Counts
+    answer_kinds: Counts
+
+
 class GateRecord(ApiModel):
     """How the gates and policies judged this revision. It gets no traffic while other policies hold than these."""
 
@@ -53,6 +73,9 @@ class GateRecord(ApiModel):
     message: Text
     judged_at: datetime
     policies: Annotated[list[PolicyRef], Field(max_length=256)] = []
+    approvals: AskedApprovals = []
+    waivers: Waivers = []
+    reference: Reference | None = None
 
 
 class Rejection(ApiModel):

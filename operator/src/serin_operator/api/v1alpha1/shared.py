@@ -89,6 +89,40 @@ class LocalRef(ApiModel):
     name: Name
 
 
+ConfigMapKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    "self.matches('^[A-Za-z0-9._-]+$') && self != '.' && !self.startsWith('..')",
+                    "a ConfigMap's key has letters, digits, dots, dashes and underscores",
+                )
+            ]
+        ),
+    ),
+]
+
+
+class AuthorityKind(StrEnum):
+    CONFIG_MAP = "ConfigMap"
+    SECRET = "Secret"
+
+
+class Authority(ApiModel):
+    """The certificates (PEM) of an authority of one's own, under a key of a ConfigMap or Secret of the job's namespace.
+
+    Of a server that names one, only certificates of this authority are believed. The pods mount it, and need not wait for it: what
+    is missing is told, and looked for again.
+    """
+
+    kind: AuthorityKind = AuthorityKind.CONFIG_MAP
+    name: Name
+    key: ConfigMapKey = "ca.crt"
+
+
 Quantities = Annotated[
     dict[str, int | str],
     Field(

@@ -1,11 +1,13 @@
 """How a gate's judgement is told, on a FineTuneJob and on its ModelRevision."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from serin_operator.api.base import ApiModel
+from serin_operator.api.v1alpha1.approval import ApprovalStatus
 from serin_operator.api.v1alpha1.policy import Limits, PolicyMode
 from serin_operator.api.v1alpha1.shared import Text
 
@@ -45,6 +47,23 @@ class PolicyRef(ApiModel):
     selected: bool
 
 
+class WaiverRef(ApiModel):
+    """An EvalWaiver as it was when a model was judged, and which requirements did not count by it."""
+
+    name: str
+    uid: str
+    generation: int
+    policy: str
+    requirements: Annotated[list[str], Field(max_length=32)]
+    owner: str
+    reason: str
+    expires_at: datetime
+
+
+AskedApprovals = Annotated[list[ApprovalStatus], Field(max_length=64, exclude_if=lambda found: not found)]
+Waivers = Annotated[list[WaiverRef], Field(max_length=64, exclude_if=lambda found: not found)]
+
+
 class GateStatus(ApiModel):
     """The verdict over all gates and policies, what was judged, and which policies, of which version, had a say."""
 
@@ -55,3 +74,5 @@ class GateStatus(ApiModel):
     requirements: Annotated[list[RequirementVerdict], Field(max_length=256)] = []
     policies: Annotated[list[PolicyRef], Field(max_length=256)] = []
     limits: Limits | None = None
+    approvals: AskedApprovals = []
+    waivers: Waivers = []

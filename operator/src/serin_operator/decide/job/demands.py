@@ -4,6 +4,7 @@ evaluator must measure for them. Not here: judging (`gates.py`).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from serin_operator.api.contract import WantedComparison
 from serin_operator.api.v1alpha1 import (
@@ -12,14 +13,16 @@ from serin_operator.api.v1alpha1 import (
     ComparedTo,
     ComparisonMethod,
     EvalGate,
+    EvalWaiver,
     Metric,
     PolicyMode,
     PolicyRequirement,
     Requirement,
     Slice,
     Suite,
+    WaiverRef,
 )
-from serin_operator.decide.policies import asker, strictest
+from serin_operator.decide.policies import asker, in_force, strictest, waiver_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ class Demand:
     slice: Slice | None = None  # None: the whole suite
     least: int = 0  # examples that a policy asks for before anything is judged
     least_source: str = ""
+    waiver: EvalWaiver | None = None  # by which it does not count
+    lapsed: EvalWaiver | None = None  # by which it did not count until a while ago
 
     @property
     def counts(self) -> bool:
-        """Whether the verdict depends on it; one without weight is judged and told only."""
-        return self.enforced and (self.weight > 0 or self.must)
+        """Whether the verdict depends on it; one without weight, or waived, is judged and told only."""
+        return self.enforced and self.waiver is None and (self.weight > 0 or self.must)
 
     @property
     def what(self) -> str:
@@ -70,14 +75,24 @@ class Asked:
 
 
 def asked_suites(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) -> tuple[Asked, ...]:
-    """All that is measured: the suites of the job's gates and those that policies add."""
+    """All that is measured: the suites of the job's gates and those that policies add, each on as many examples as the
+    policies ask for at least. With fewer nothing could be judged, and that would be known only after training."""
+    policies = tuple(policies)
+    limits = strictest(policies)
+    least = limits.min_examples or 0 if limits is not None else 0
     own = [Asked(s.name, s, f"gate {gate.metadata.name}") for gate in gates for s in gate.spec.suites]
     added = [
         Asked(policy_suite(policy, s.name), s, f"policy {policy.metadata.name}")
         for policy in policies
         for s in policy.spec.suites
     ]
-    return (*own, *added)
+    return tuple(_on_enough(one, least) for one in (*own, *added))
+
+
+def _on_enough(asked: Asked, least: int) -> Asked:
+    if asked.suite.max_examples >= least:
+        return asked
+    return replace(asked, suite=asked.suite.model_copy(update={"max_examples": least}))
 
 
 def policy_suite(policy: ClusterEvalPolicy, suite: str) -> str:
@@ -123,9 +138,38 @@ def _of_policy(policy: ClusterEvalPolicy, gates: tuple[EvalGate, ...]) -> Iterab
         if asked.suite is not None:
             suites = [policy_suite(policy, asked.suite)]
         else:
-            suites = [s.name for s in asked_suites(gates, (policy,)) if asked.metric in s.suite.metrics] or [""]
+            suites = [s.name for s in asked_suites(gates, (policy,)) if _measures(s.suite, asked)] or [""]
         for suite in dict.fromkeys(suites):
-            yield Demand(asked.name, source, suite, asked.metric, asked, enforced)
+            yield Demand(asked.name, source, suite, asked.metric, asked, enforced, slice=asked.slice)
+
+
+def _measures(suite: Suite, asked: PolicyRequirement) -> bool:
+    sliced = asked.slice is None or asked.slice.field in suite.sliced_by
+    return asked.metric in suite.metrics and sliced
+
+
+def waived(asked: Iterable[Demand], waivers: Iterable[EvalWaiver], now: datetime) -> tuple[Demand, ...]:
+    """The demands, with those marked that do not count by a waiver of this job. Of several the longest counts."""
+    known = sorted(waivers, key=lambda one: (one.spec.expires_at, one.metadata.name))
+    return tuple(_waived(demand, known, now) for demand in asked)
+
+
+def _waived(demand: Demand, waivers: Iterable[EvalWaiver], now: datetime) -> Demand:
+    found = demand
+    for one in waivers:
+        if demand.source == f"policy {one.spec.policy_ref.name}" and demand.name in one.spec.requirements:
+            holds = in_force(one, now)
+            found = replace(found, waiver=one if holds else None, lapsed=None if holds else one)
+    return found
+
+
+def waiver_refs(asked: Iterable[Demand]) -> list[WaiverRef]:
+    """The waivers by which enforced requirements do not count, each with the names of these."""
+    lifted: dict[str, tuple[EvalWaiver, dict[str, None]]] = {}
+    for demand in asked:
+        if demand.waiver is not None and demand.enforced:
+            lifted.setdefault(demand.waiver.metadata.name, (demand.waiver, {}))[1][demand.name] = None
+    return [waiver_ref(waiver, names) for _, (waiver, names) in sorted(lifted.items())]
 
 
 def suite_given_twice(gates: Iterable[EvalGate]) -> tuple[str, str, str] | None:
@@ -169,6 +213,14 @@ def wanted_comparisons(asked: Iterable[Demand], first_deployment: bool) -> tuple
         if d.asked.compared_to is not None and d.suite
     }
     return tuple(found)
+
+
+def opponents(
+    asked: Iterable[Asked], comparisons: Iterable[WantedComparison], first_deployment: bool
+) -> set[ComparedTo]:
+    """The models that are measured beside the candidate."""
+    preferred = {opponent(one, first_deployment) for of in asked for one in of.suite.opponents}
+    return preferred | {ComparedTo(comparison.against) for comparison in comparisons}
 
 
 def wanted_scores(asked: Iterable[Demand]) -> tuple[str, ...]:

@@ -13,12 +13,13 @@ would hardly make a model that meets it look this bad, and Inconclusive in betwe
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serin_operator.api.contract import EvaluateOutput
+from serin_operator.api.contract import Awaiting, EvaluateOutput
 from serin_operator.api.v1alpha1 import (
     HIGHEST,
     LOWER_IS_BETTER,
     LOWEST,
     ComparisonMethod,
+    Metric,
     RequirementVerdict,
     Verdict,
 )
@@ -68,6 +69,7 @@ class Trial:
     asked: str = ""
     found: Evidence | None = None  # None: could not be measured
     claims: tuple[Claim, ...] = ()  # empty: met by every number that the metric can have
+    waiting: bool = False  # for people
 
     @property
     def p_met(self) -> float:
@@ -161,6 +163,9 @@ def _summary(verdict: Verdict, found: list[Found], totals: list[Total], measured
         return "; ".join([*sentences, *(one.record.message for one in counted)]) or "no requirement was asked"
     telling = [f"{one.record.message} ({one.record.source})" for one in counted if one.record.verdict is verdict]
     told = "; ".join([*telling, *sentences])
+    open_ones = [one.trial for one in counted if one.record.verdict is verdict]
+    if verdict is Verdict.INCONCLUSIVE and open_ones and all(trial.waiting for trial in open_ones):
+        return f"{told}; the model is held until they are there"
     report = f"; the report lies at {measured.report_uri}" if measured.report_uri else ""
     return f"{told}; {_ADVICE[verdict]}{report}"
 
@@ -179,7 +184,7 @@ def _judged(trial: Trial, p_met: float, p_missed: float, family: int, weighed: i
     """The verdict on one demand; the p-values are corrected as they must be."""
     verdict, p_value, message, needed = _decided(trial, p_met, p_missed, family, weighed)
     d = trial.demand
-    aside = " (audit)" if not d.enforced else " (no weight)" if not d.counts else ""
+    aside = _aside(d)
     return RequirementVerdict(
         name=d.name,
         source=f"{d.source}{aside}",
@@ -191,9 +196,22 @@ def _judged(trial: Trial, p_met: float, p_missed: float, family: int, weighed: i
     )
 
 
+def _aside(d: Demand) -> str:
+    """Why it does not count, or counts again."""
+    if not d.enforced:
+        return " (audit)"
+    if d.waiver is not None:
+        return f" (waived by {d.waiver.metadata.name} until {d.waiver.spec.expires_at:%Y-%m-%d %H:%M} UTC)"
+    if d.lapsed is not None:
+        return f" (the waiver {d.lapsed.metadata.name} expired {d.lapsed.spec.expires_at:%Y-%m-%d %H:%M} UTC)"
+    return "" if d.counts else " (no weight)"
+
+
 def _decided(
     trial: Trial, p_met: float, p_missed: float, family: int, weighed: int
 ) -> tuple[Verdict, float | None, str, int | None]:
+    if trial.waiting:
+        return Verdict.INCONCLUSIVE, None, trial.said, None
     if trial.found is None:
         return Verdict.ERROR, None, trial.said, None
     least = trial.demand.least
@@ -243,7 +261,9 @@ def _settling(needed: int | None) -> str:
 
 def _trial(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> Trial:
     if not d.suite:
-        return Trial(d, f"{d.name} needs {d.metric.value}, which no suite of the job's gates or of the policy measures")
+        by = f" by {d.slice.field}" if d.slice is not None else ""
+        where = "which no suite of the job's gates or of the policy measures"
+        return Trial(d, f"{d.name} needs {d.metric.value}, {where}{by}")
     if d.asked.compared_to is not None:
         return _comparison(d, measured, first_deployment)
     return _bounds(d, measured)
@@ -259,8 +279,11 @@ def _bounds(d: Demand, measured: EvaluateOutput) -> Trial:
         None,
     )
     found = evidence(score.value, score.n, score.stderr, score.curve) if score is not None else None
+    pack = next((one for one in measured.awaiting if one.suite == d.suite), None)
+    if found is None and pack is not None and d.metric is Metric.HUMAN_WIN_RATE:
+        return Trial(d, _unrated(d, pack), waiting=True)
     if found is None:
-        return Trial(d, f"{d.name}: the evaluator produced no {d.what} that can be judged")
+        return Trial(d, f"{d.name}: the evaluator produced no {d.what} that can be judged{_unmeasured(d)}")
     claims: list[Claim] = []
     if d.asked.min is not None and float(d.asked.min) > LOWEST.get(d.metric, 0.0):
         claims.append(Claim(float(d.asked.min), above=True))
@@ -269,8 +292,26 @@ def _bounds(d: Demand, measured: EvaluateOutput) -> Trial:
     bounds = [f"at least {d.asked.min}"] if d.asked.min is not None else []
     bounds += [f"at most {d.asked.max}"] if d.asked.max is not None else []
     low, high = found.bounds(d.asked.confidence_percent)
-    said = f"{d.what} {found.value:.3f} [{low:.3f}, {high:.3f}] on {found.n} examples"
+    against = f" against the {score.against.lower()} model" if score is not None and score.against is not None else ""
+    said = f"{d.what}{against} {found.value:.3f} [{low:.3f}, {high:.3f}] on {found.n} examples"
     return Trial(d, said, " and ".join(bounds), found, tuple(claims))
+
+
+def _unrated(d: Demand, pack: Awaiting) -> str:
+    return (
+        f"{d.what} waits for people: {pack.pairs} pairs lie in {pack.pack_uri} (pack.html to rate, pack.jsonl for tools); name"
+        f" the file with their ratings in spec.ratings of the job, for suite {d.suite}"
+    )
+
+
+def _unmeasured(d: Demand) -> str:
+    """What a person can do about it."""
+    if d.slice is None:
+        return ": its report says why (a likelihood that is no number, say, or too few rows with an answer)"
+    return (
+        f": perhaps no row has {d.slice}; the report lists the slices that there are. Correct the requirement's"
+        " slice.value, or add such rows under a new name of the file"
+    )
 
 
 def _comparison(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> Trial:
@@ -284,7 +325,7 @@ def _comparison(d: Demand, measured: EvaluateOutput, first_deployment: bool) -> 
         found = evidence(comparison.difference, comparison.n, comparison.stderr, comparison.curve)
     if found is None:
         why = f"the evaluator produced no comparison of {d.what} with the {against.value} model that can be judged"
-        return Trial(d, f"{d.name}: {why}")
+        return Trial(d, f"{d.name}: {why}{_unmeasured(d)}")
     stands_in = " (no incumbent yet, so the base model)" if against is not d.asked.compared_to else ""
     low, high = found.bounds(d.asked.confidence_percent)
     said = (

@@ -4,6 +4,8 @@ The walk collects an `Outlook`; `status.py` turns it into conditions, a state an
 between looks: what was done is in the journal (`status.stages`), in ModelRevisions and in the Jobs themselves.
 """
 
+from dataclasses import replace
+
 from serin_operator.api.contract import (
     ConsolidateOutput,
     EvaluateOutput,
@@ -13,28 +15,48 @@ from serin_operator.api.contract import (
 )
 from serin_operator.api.v1alpha1 import (
     API_VERSION,
+    ApprovalOutcome,
+    ApprovalStatus,
+    ComparedTo,
     EvalGate,
     GateRecord,
     GateStatus,
     ModelRevision,
     ModelRevisionStatus,
+    Reference,
     StageName,
     StageOutcome,
     StageStatus,
     Verdict,
 )
 from serin_operator.decide.decision import Create, Decision, StatusWrite
-from serin_operator.decide.job import record
-from serin_operator.decide.job.demands import Demand, asked_suites, demands, wanted_comparisons, wanted_scores
+from serin_operator.decide.job import approvals, record
+from serin_operator.decide.job.demands import (
+    Demand,
+    asked_suites,
+    demands,
+    opponents,
+    waived,
+    waiver_refs,
+    wanted_comparisons,
+    wanted_scores,
+)
 from serin_operator.decide.job.gates import Judgement, judge
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.plans import (
     Candidate,
+    Measuring,
+    base_model,
     consolidate_plan,
     evaluate_plan,
+    measured_by_one,
     prepare_plan,
+    role_model,
+    served_with,
     train_plan,
+    with_chosen_method,
 )
+from serin_operator.decide.job.recipe import with_recipe
 from serin_operator.decide.job.references import missing
 from serin_operator.decide.job.retrying import retried
 from serin_operator.decide.job.snapshot import JobSnapshot
@@ -48,9 +70,13 @@ from serin_operator.manifests import names
 
 def decide_job(s: JobSnapshot) -> Decision:
     """What to write and do for this job now."""
-    wanted = retried(s)
-    outlook = Outlook(missing=missing(wanted))
-    _walk(wanted, outlook)
+    taken = with_recipe(retried(s))
+    wanted = taken.snapshot
+    outlook = Outlook(missing=taken.missing or missing(wanted), recipe=taken)
+    if taken.readable:
+        _walk(wanted, outlook)
+    else:
+        outlook.wait(poll_missing(wanted))  # what to do is not known yet, and what runs is let run
     return job_decision(wanted, outlook, stored=s.job.status)
 
 
@@ -60,6 +86,7 @@ def _walk(s: JobSnapshot, o: Outlook) -> None:
     prepared = _prepare(s, o)
     if prepared is None:
         return
+    s = with_chosen_method(s, prepared)
     candidate = _model(s, o, prepared)
     if candidate is None:
         return
@@ -120,10 +147,12 @@ def _prepared_before(s: JobSnapshot) -> StageStatus | None:
 def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | None:
     """The consolidated model: of a revision that the very same training made before, or trained now."""
     trained = train_key(s.job.spec, prepared.base_model_digest, prepared.data_digest)
-    earlier = record.made_before(s.revisions, trained)
-    if earlier is not None and not _journal_has(s, StageName.CONSOLIDATE, model_key(trained)):
+    model_wanted = model_key(trained, s.job.spec.method)
+    earlier = record.made_before(s.revisions, model_wanted)
+    if earlier is not None and not _journal_has(s, StageName.CONSOLIDATE, model_wanted):
         o.reused = earlier.metadata.name
-        return Candidate(earlier.spec.artifact.uri, earlier.spec.artifact.digest)
+        artifact = earlier.spec.artifact
+        return Candidate(artifact.uri, artifact.digest, artifact.base)
     training = _take(s, o, train_plan(s, prepared))
     if training is None:
         return None
@@ -133,7 +162,7 @@ def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | N
     if merged is None:
         return None
     model = ConsolidateOutput.model_validate(merged.entry.output)
-    return Candidate(model.model_uri, model.digest)
+    return Candidate(model.model_uri, model.digest, served_with(s.job.spec, prepared))
 
 
 def _journal_has(s: JobSnapshot, stage: StageName, key: str) -> bool:
@@ -172,28 +201,70 @@ def _evaluate_and_judge(s: JobSnapshot, o: Outlook, candidate: Candidate, prepar
     if gates is None:
         return
     incumbent = _incumbent(s, candidate)
-    asked = demands(gates, s.asking)
+    asked = waived(demands(gates, s.asking), s.waiving, s.now)
     comparisons = wanted_comparisons(asked, first_deployment=incumbent is None)
-    roles = [RoleModel(role="Candidate", uri=candidate.uri, digest=candidate.digest)]
-    opponents = {comparison.against for comparison in comparisons}
-    if "Base" in opponents:
-        roles.append(RoleModel(role="Base", uri=s.job.spec.base_model.uri, digest=prepared.base_model_digest))
-    if "Incumbent" in opponents and incumbent is not None:
-        artifact = incumbent.spec.artifact
-        roles.append(RoleModel(role="Incumbent", uri=artifact.uri, digest=artifact.digest))
-    measured, evaluation = EvaluateOutput(report_uri=""), ""
+    roles = [role_model("Candidate", candidate)]
     suites = asked_suites(gates, s.asking)
+    others = opponents(suites, comparisons, first_deployment=incumbent is None)
+    if ComparedTo.BASE in others:
+        base = base_model(s.job.spec, prepared)
+        roles.append(RoleModel(role="Base", uri=base.uri, digest=prepared.base_model_digest))
+    if ComparedTo.INCUMBENT in others and incumbent is not None:
+        artifact = incumbent.spec.artifact
+        roles.append(role_model("Incumbent", Candidate(artifact.uri, artifact.digest, artifact.base)))
+    measured, evaluation = EvaluateOutput(report_uri=""), ""
     if suites:
-        done = _take(s, o, evaluate_plan(s, suites, tuple(roles), comparisons, wanted_scores(asked)))
+        measuring = Measuring(tuple(roles), comparisons, wanted_scores(asked), first_deployment=incumbent is None)
+        done = _take(s, o, evaluate_plan(s, suites, measuring))
         if done is None:
+            o.measured_by_one = measured_by_one(s)
             return
         measured, evaluation = EvaluateOutput.model_validate(done.entry.output), done.entry.key
-    elif not asked:
+    elif not asked and not approvals.asked_approvals(gates, s.asking):
         return
     judgement = judge(asked, measured, first_deployment=incumbent is None)
     if o.missing is not None and o.missing.stops:
         judgement = Judgement(Verdict.ERROR, o.missing.message, judgement.requirements)
-    _record_verdict(s, o, judgement, asked, evaluation)
+    key = key_of("gate", evaluation, [_asked(d) for d in asked])
+    judgement, found = _with_approvals(s, o, judgement, gates, candidate.digest, key)
+    _record_verdict(s, o, judgement, asked, key, found, measured.reference)
+
+
+def _with_approvals(
+    s: JobSnapshot, o: Outlook, judgement: Judgement, gates: tuple[EvalGate, ...], digest: str, key: str
+) -> tuple[Judgement, list[ApprovalStatus]]:
+    """What people say to it. They are asked once the numbers are good: nobody approves what must not go on anyway."""
+    asked = approvals.asked_approvals(gates, s.asking)
+    if not asked or judgement.verdict is not Verdict.PASSED:
+        return judgement, []
+    meta, known = s.job.metadata, o.known_revision
+    subject = approvals.Subject(
+        digest=digest,
+        gate_key=key,
+        admission=s.admission,
+        under_way=_under_way(s, o),
+        now=s.now,
+        where=f"ftj {meta.name} -n {meta.namespace}",
+    )
+    written = [meta.annotations, *([known.metadata.annotations] if known is not None else [])]
+    o.approvals = approvals.journal(s.job.status.approvals, written, asked, subject)
+    found = approvals.standing(o.approvals, asked, subject)
+    o.withheld = approvals.withheld(found, asked)
+    change = approvals.next_change(found, subject)
+    if change is not None:
+        o.wait(change)
+    if not o.withheld:
+        return judgement, list(found)
+    unproven = any(one.outcome is ApprovalOutcome.UNPROVEN for one in o.withheld)
+    why = "; ".join(dict.fromkeys(one.message for one in o.withheld))
+    verdict = Verdict.ERROR if unproven else Verdict.INCONCLUSIVE
+    return replace(judgement, verdict=verdict, message=f"every requirement is met, and {why}"), list(found)
+
+
+def _under_way(s: JobSnapshot, o: Outlook) -> bool:
+    """The model has traffic: it was let in."""
+    candidate = s.service.status.candidate if s.service is not None else None
+    return candidate is not None and candidate.revision == o.revision and candidate.step > 0
 
 
 def _gates(s: JobSnapshot) -> tuple[EvalGate, ...] | None:
@@ -212,9 +283,17 @@ def _incumbent(s: JobSnapshot, candidate: Candidate) -> ModelRevision | None:
 
 
 def _record_verdict(
-    s: JobSnapshot, o: Outlook, judgement: Judgement, asked: tuple[Demand, ...], evaluation: str
+    s: JobSnapshot,
+    o: Outlook,
+    judgement: Judgement,
+    asked: tuple[Demand, ...],
+    key: str,
+    approved: list[ApprovalStatus],
+    seen: Reference | None,
 ) -> None:
-    key = key_of("gate", evaluation, [_asked(d) for d in asked])
+    waivers = waiver_refs(asked)
+    if waivers:
+        o.wait(min(one.expires_at for one in waivers) - s.now)
     policies = refs(s.policies, s.job.metadata.labels)
     o.gate = GateStatus(
         verdict=judgement.verdict,
@@ -224,19 +303,26 @@ def _record_verdict(
         requirements=list(judgement.requirements),
         policies=policies,
         limits=strictest(s.asking),
+        approvals=approved,
+        waivers=waivers,
     )
     if o.revision is None or o.known_revision is None:
         return
     before = o.known_revision.status.gate
-    if before is not None and (before.verdict, before.message, before.policies) == (
-        o.gate.verdict,
-        o.gate.message,
-        policies,
-    ):
+    gate = GateRecord(
+        verdict=judgement.verdict,
+        message=o.gate.message,
+        judged_at=s.now,
+        policies=policies,
+        approvals=approved,
+        waivers=waivers,
+        reference=seen,
+    )
+    if before is not None and before == gate.model_copy(update={"judged_at": before.judged_at}):
         return
     same = before is not None and (before.verdict, before.message) == (o.gate.verdict, o.gate.message)
     judged_at = before.judged_at if before is not None and same else s.now  # the order of candidates goes by it
-    gate = GateRecord(verdict=judgement.verdict, message=o.gate.message, judged_at=judged_at, policies=policies)
+    gate = gate.model_copy(update={"judged_at": judged_at})
     o.records.append(
         StatusWrite(
             api_version=API_VERSION,
@@ -252,4 +338,5 @@ def _record_verdict(
 
 def _asked(d: Demand) -> list[object]:
     """All that a verdict on this demand depends on, besides the measurement."""
-    return [d.source, d.suite, d.asked.manifest(), d.enforced, d.pass_percent, d.warn_percent, d.least]
+    without = [d.waiver.metadata.name] if d.waiver is not None else []
+    return [d.source, d.suite, d.asked.manifest(), d.enforced, d.pass_percent, d.warn_percent, d.least, *without]

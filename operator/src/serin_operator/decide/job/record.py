@@ -25,14 +25,14 @@ def revision_manifest(
     spec = ModelRevisionSpec(
         model_service_ref=LocalRef(name=service),
         job_ref=JobRef(name=job.metadata.name, uid=job.metadata.uid),
-        artifact=ModelArtifact(uri=candidate.uri, digest=candidate.digest),
+        artifact=ModelArtifact(uri=candidate.uri, digest=candidate.digest, base=candidate.base),
         lineage=Lineage(
             base_model_uri=job.spec.base_model.uri,
             base_model_digest=prepared.base_model_digest,
             data_digest=prepared.data_digest,
             prepare_key=prepare_key,
             train_key=trained,
-            model_key=model_key(trained),
+            model_key=model_key(trained, job.spec.method),
         ),
     )
     return {
@@ -46,16 +46,16 @@ def revision_manifest(
                 names.SERVICE: service,
                 names.JOB: job.metadata.name,
                 names.TRAIN_KEY: trained,
-                names.MODEL_KEY: model_key(trained),
+                names.MODEL_KEY: model_key(trained, job.spec.method),
             },
         },
         "spec": spec.manifest(),
     }
 
 
-def made_before(revisions: tuple[ModelRevision, ...], trained: str) -> ModelRevision | None:
-    """The revision that an earlier job made from the very same training, if there is one."""
-    found = [r for r in revisions if r.spec.lineage.train_key == trained]
+def made_before(revisions: tuple[ModelRevision, ...], model: str) -> ModelRevision | None:
+    """The revision that an earlier job made from the very same training in the same way, if there is one."""
+    found = [r for r in revisions if r.spec.lineage.model_key == model]
     return min(found, key=lambda r: r.metadata.name, default=None)
 
 

@@ -1,11 +1,13 @@
 """Does everything that the job names exist? Checked before any pod starts, so that no GPU waits for a typing error."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from serin_operator.api.v1alpha1 import FineTuneJobSpec
-from serin_operator.decide.job.demands import asked_suites, contradiction, demands, suite_given_twice
+from serin_operator.api.v1alpha1 import ClusterEvalPolicy, EvalGate, FineTuneJobSpec
+from serin_operator.decide.job.demands import asked_suites, contradiction, demands, suite_given_twice, waived
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.policies import forbidding
+from serin_operator.manifests.engines import WITH_ADAPTERS
 from serin_operator.manifests.volumes import claim_of
 
 
@@ -24,6 +26,7 @@ def needed_claims(spec: FineTuneJobSpec, gate_uris: tuple[str, ...] = ()) -> dic
     parts = (("train", spec.data.train), ("validation", spec.data.validation), ("test", spec.data.test))
     named += [(f"spec.data.{part}[{source.name}].uri", source.uri) for part, files in parts for source in files]
     named += [("spec.artifacts.uri", spec.artifacts.uri)]
+    named += [(f"spec.ratings[{one.suite}].uri", one.uri) for one in spec.ratings]
     named += [("a gate's or policy's suite", uri) for uri in gate_uris]
     found: dict[str, str] = {}
     for field, uri in named:
@@ -41,13 +44,25 @@ def missing(s: JobSnapshot) -> Missing | None:
         or _missing_claim(s)
         or _missing_gate(s)
         or _clashing_gates(s)
+        or _measured_by_nothing(s)
+        or _ratings_of_nothing(s)
         or _missing_service(s)
+        or _served_by_others(s)
     )
 
 
 def suite_uris(s: JobSnapshot) -> tuple[str, ...]:
-    """Addresses of the data sets of all gates that exist, and of the policies."""
-    return tuple(one.suite.dataset.uri for one in asked_suites((s.gates or {}).values(), s.asking))
+    """Addresses that the suites of all gates that exist, and of the policies, are measured with."""
+    return uris_asked((s.gates or {}).values(), s.asking)
+
+
+def uris_asked(gates: Iterable[EvalGate], policies: Iterable[ClusterEvalPolicy]) -> tuple[str, ...]:
+    """The same, of the gates and policies themselves: whose claims are looked for goes by it."""
+    asked = asked_suites(gates, policies)
+    return (
+        *(uri for one in asked for uri in one.suite.uris()),
+        *(c.uri for one in asked for c in one.suite.classifiers or ()),
+    )
 
 
 def _missing_claim(s: JobSnapshot) -> Missing | None:
@@ -84,7 +99,7 @@ def _clashing_gates(s: JobSnapshot) -> Missing | None:
             f"the EvalGates {one!r} and {other!r} both have a suite {suite!r}, so their scores could not be told apart;"
             " rename one of them, and the job goes on by itself",
         )
-    clash = contradiction(demands(gates, s.asking))
+    clash = contradiction(waived(demands(gates, s.asking), s.waiving, s.now))
     if clash is not None:
         floor, ceiling = clash
         return Missing(
@@ -96,6 +111,40 @@ def _clashing_gates(s: JobSnapshot) -> Missing | None:
     return None
 
 
+def _measured_by_nothing(s: JobSnapshot) -> Missing | None:
+    """A policy's requirement that would hold the model after all the training: there is nothing to judge it by. A job
+    that rolls nothing out may train all the same."""
+    if s.job.spec.rollout is None:
+        return None
+    gates = [found for ref in s.job.spec.gates if (found := (s.gates or {}).get(ref.name)) is not None]
+    asked = waived(demands(gates, s.asking), s.waiving, s.now)
+    found = next((one for one in asked if one.counts and not one.suite), None)
+    if found is None:
+        return None
+    by, part = (f" by {found.slice.field}", " and the field to its slices") if found.slice is not None else ("", "")
+    return Missing(
+        "RequirementOfNothing",
+        f"{found.name} of {found.source} asks for {found.metric.value}, which no suite of the job's gates or of the policy"
+        f" measures{by}; add the metric to spec.suites[].metrics of an EvalGate that spec.gates names{part}, and the job goes"
+        " on by itself",
+    )
+
+
+def _ratings_of_nothing(s: JobSnapshot) -> Missing | None:
+    """Ratings that nobody would read."""
+    gates = [found for ref in s.job.spec.gates if (found := (s.gates or {}).get(ref.name)) is not None]
+    rateable = {one.name for one in asked_suites(gates, s.asking) if one.suite.preference is not None}
+    stray = next((one.suite for one in s.job.spec.ratings if one.suite not in rateable), None)
+    if stray is None:
+        return None
+    known = f"; those with one are {', '.join(sorted(rateable))}" if rateable else ""
+    return Missing(
+        "RatingsOfNothing",
+        f"spec.ratings names the suite {stray!r}, and no gate of the job has a suite of that name with a preference{known};"
+        " correct or remove it, and the job goes on by itself",
+    )
+
+
 def _missing_service(s: JobSnapshot) -> Missing | None:
     rollout = s.job.spec.rollout
     if rollout is None or s.service is not None:
@@ -104,6 +153,19 @@ def _missing_service(s: JobSnapshot) -> Missing | None:
         "ModelServiceNotFound",
         f"spec.rollout.modelServiceRef names the ModelService {rollout.model_service_ref.name!r}, which does not exist"
         f" in namespace {s.job.metadata.namespace!r}; apply it or correct the name, and the job goes on by itself",
+    )
+
+
+def _served_by_others(s: JobSnapshot) -> Missing | None:
+    """Told before anything trains: the service's engine could not serve what comes out."""
+    if not s.job.spec.method.kept or s.service is None or s.service.spec.runtime.engine in WITH_ADAPTERS:
+        return None
+    merged = "leave" if s.job.spec.method.prompts else "set spec.method.adapter: Merged, or leave"
+    meta, engine = s.service.metadata, s.service.spec.runtime.engine.value
+    return Missing(
+        "AdapterNotServed",
+        f"spec.method keeps the adapter, and the engine {engine} of the ModelService {meta.name!r} is given merged models"
+        f" only; {merged} spec.rollout out and serve the adapter yourself",
     )
 
 

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from serin_operator.api.contract import unreadable
 from serin_operator.api.v1alpha1 import StageName, StageOutcome, StageStatus
 from serin_operator.decide.decision import Action, Create, Delete
-from serin_operator.decide.job.failures import Failure, Turn, explain, pause
+from serin_operator.decide.job.demands import asked_suites
+from serin_operator.decide.job.failures import LONGEST_PAUSE, Failure, Turn, explain, pause
+from serin_operator.decide.job.secrets import judges_secrets, missing_secret, named_secrets, trackers_secrets
 from serin_operator.decide.job.snapshot import JobSnapshot, RunPhase, StageRun
 from serin_operator.manifests.stage_job import StageJob, stage_objects
 
@@ -20,7 +23,10 @@ WAIT_FOR_DELETION = timedelta(seconds=2)
 # The reasons of an entry whose attempt was ended on purpose: its number is not used again.
 SUSPENDED = "Suspended"
 REPLACED = "Replaced"
-QUEUED = "Queued"  # the reason of an entry whose Job a queue holds
+# The reasons of an entry whose Job a queue holds: before its first start, and after others went before it.
+QUEUED = "Queued"
+PREEMPTED = "Preempted"
+_STARTED = "Started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def _newest_run(s: JobSnapshot, plan: Plan) -> StageRun | None:
 
 def _clear(s: JobSnapshot, plan: Plan, entry: StageStatus | None, leftovers: list[StageRun]) -> Step:
     """Two attempts of one stage never live at the same time: the old one goes first."""
-    waiting = entry or _entry(plan, s.now, attempt=1)
+    waiting = entry or _entry(s, plan, s.now, attempt=1)
     names = ", ".join(run.name for run in leftovers)
     return Step(waiting, deletions(s, leftovers), WAIT_FOR_DELETION, f"waiting until {names} is gone")
 
@@ -111,10 +117,12 @@ def _without_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None) -> Ste
 
 
 def _with_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None, run: StageRun) -> Step:
-    entry = entry or _entry(plan, run.started_at, run.attempt)
+    entry = entry or _entry(s, plan, run.started_at, run.attempt)
     if run.phase is RunPhase.RUNNING:
-        return _replaced(s, plan, entry, run) or _running(plan, entry, run)
+        return _replaced(s, plan, entry, run) or _running(s, plan, entry, run)
     if entry.outcome is StageOutcome.FAILED and entry.attempt == run.attempt:
+        if entry.retry_at is None and run.size and run.size != plan.wish(run.attempt).size:
+            return _started(s, plan, entry, entry.attempt + 1)  # the spec has changed where the key has not
         return _after_failure(s, plan, entry)
     if run.phase is RunPhase.SUCCEEDED:
         return _succeeded(s, plan, entry, run)
@@ -122,19 +130,25 @@ def _with_a_run(s: JobSnapshot, plan: Plan, entry: StageStatus | None, run: Stag
 
 
 def _replaced(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step | None:
-    """What still waits for a place goes when the spec says another one; what runs is left where it is."""
+    """What still waits for a place goes when the spec says another one, and what runs when it says another size: it saves
+    first, and the next attempt goes on from there. What runs elsewhere than the spec now says is left where it is."""
+    wish = plan.wish(run.attempt)
     waits = bool(run.waiting) or run.suspended
-    if not waits or not run.placement or run.placement == plan.wish(run.attempt).placement:
+    if run.size and run.size != wish.size:
+        note = (
+            f"{run.name} has {run.size} processes and the spec says {wish.size}; it saves, and the next attempt goes on"
+        )
+    elif waits and run.placement and run.placement != wish.placement:
+        note = f"{run.name} had not started where the spec said before; it is placed anew"
+    else:
         return None
     ended = entry.model_copy(update={"outcome": StageOutcome.RUNNING, "reason": REPLACED, "message": ""})
-    note = f"{run.name} had not started where the spec said before; it is placed anew"
     return Step(ended, deletions(s, [run]), WAIT_FOR_DELETION, note)
 
 
-def _running(plan: Plan, entry: StageStatus, run: StageRun) -> Step:
+def _running(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step:
     poll = POLL_TRAINING if plan.stage is StageName.TRAIN else POLL_RUNNING
-    waiting = _in_queue(run) or run.waiting
-    reason = (QUEUED if run.suspended else run.waiting_reason) or "Running"
+    reason, waiting = _why_waiting(s, entry, run)
     running = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.RUNNING, "started_at": run.started_at,
                 "retry_at": None, "finished_at": None, "reason": reason, "message": waiting[:1000],
@@ -143,13 +157,38 @@ def _running(plan: Plan, entry: StageStatus, run: StageRun) -> Step:
     return Step(running, (), POLL_RUNNING if run.suspended else poll, waiting)
 
 
-def _in_queue(run: StageRun) -> str:
-    """A Job that a queue holds, before its first start or because others went before it."""
-    if not run.suspended:
-        return ""
+def _why_waiting(s: JobSnapshot, entry: StageStatus, run: StageRun) -> tuple[str, str]:
+    """Why it does not run yet, in a word and in a sentence; "Running" and nothing when it does."""
+    if run.suspended:
+        return _held(entry, run)
+    spec = s.job.spec
+    judges = judges_secrets(asked_suites((s.gates or {}).values(), s.asking))
+    named = [*judges, *named_secrets(spec), *trackers_secrets(spec)]
+    missing = missing_secret(named, s.job.metadata.namespace, run.waiting)
+    return missing or (run.waiting_reason or "Running", run.waiting)
+
+
+def _held(entry: StageStatus, run: StageRun) -> tuple[str, str]:
+    """A Job that a queue holds. That it had its place before is in the journal only: Kueue leaves no mark on the Job."""
     if not run.queue:
-        return f"{run.name} is suspended, and not by Serin: whoever did it may let it go on"
-    return f"waits for quota in queue {run.queue}; what Kueue says of it: kubectl describe job {run.name}"
+        return QUEUED, f"{run.name} is suspended, and not by Serin: whoever did it may let it go on"
+    says = f"what Kueue says of it: kubectl describe job {run.name}"
+    if _had_its_place(entry, run):
+        return PREEMPTED, (
+            f"lost its place in queue {run.queue}; it goes on from its newest checkpoint once it is admitted again; {says}"
+        )
+    return QUEUED, f"waits for quota in queue {run.queue}; {says}"
+
+
+def _had_its_place(entry: StageStatus, run: StageRun) -> bool:
+    """This very attempt was seen without a queue's hold."""
+    same = entry.attempt == run.attempt and entry.outcome is StageOutcome.RUNNING
+    return same and entry.reason not in (_STARTED, QUEUED, SUSPENDED, REPLACED)
+
+
+def is_queued(entry: StageStatus) -> bool:
+    """A queue holds its Job. A failed attempt may have the same reason, and is not held."""
+    return entry.outcome is StageOutcome.RUNNING and entry.reason in (QUEUED, PREEMPTED)
 
 
 def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) -> Step:
@@ -157,6 +196,14 @@ def _succeeded(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun) ->
         # The pod went before its result was read. The next attempt finds the finished output and reports it at once.
         lost = Failure(Turn.UNKNOWN, "ResultLost", f"{run.name} finished, but its result could not be read")
         return _failed(s, plan, entry, run, lost)
+    if wrong := unreadable(plan.stage, run.result.output):
+        strange = Failure(
+            Turn.UNKNOWN,
+            "ResultUnreadable",
+            f"{run.name} finished, but this operator cannot read its result ({wrong}); use images of the operator's own"
+            " release",
+        )
+        return _failed(s, plan, entry, run, strange)
     done = entry.model_copy(
         update={"attempt": run.attempt, "outcome": StageOutcome.SUCCEEDED, "reason": run.result.reason,
                 "message": run.result.message, "output": run.result.output, "started_at": run.started_at,
@@ -172,6 +219,8 @@ def _failed(s: JobSnapshot, plan: Plan, entry: StageStatus, run: StageRun, failu
     interruptions = entry.interruptions + (1 if failure.turn is Turn.CLUSTER else 0)
     ran = (run.finished_at or s.now) - run.started_at
     retry_at = _retry_at(s, plan, failure, restarts, interruptions, ran)
+    if retry_at is None and _of_another_spec(s, entry):
+        retry_at, restarts, interruptions = s.now, 0, 0
     failed = entry.model_copy(
         update={"attempt": run.attempt, "restarts": restarts, "interruptions": interruptions,
                 "outcome": StageOutcome.FAILED, "failure_class": failure.turn.failure_class,
@@ -197,10 +246,28 @@ def _retry_at(
 
 def _after_failure(s: JobSnapshot, plan: Plan, entry: StageStatus) -> Step:
     if entry.retry_at is None:
-        return Step(entry)
-    if s.now < entry.retry_at:
+        return _again_for_another_spec(s, plan, entry) or Step(entry)
+    if not _is_due(s, entry.retry_at):
         return Step(entry, (), _until(entry.retry_at, s.now))
     return _started(s, plan, entry, entry.attempt + 1)
+
+
+def _is_due(s: JobSnapshot, retry_at: datetime) -> bool:
+    """A moment that lies farther ahead than any pause was written before the clock was set back: it would come hours
+    late, or days."""
+    return not timedelta() < retry_at - s.now <= max(LONGEST_PAUSE, s.configured.prepare_retry)
+
+
+def _again_for_another_spec(s: JobSnapshot, plan: Plan, entry: StageStatus) -> Step | None:
+    """Who was told to change the spec did: a limit that was raised makes no other stage, but another try of it."""
+    if not _of_another_spec(s, entry):
+        return None
+    return _started(s, plan, entry.model_copy(update={"restarts": 0, "interruptions": 0}), entry.attempt + 1)
+
+
+def _of_another_spec(s: JobSnapshot, entry: StageStatus) -> bool:
+    """Whether the spec was changed after the attempt had begun; entries of older releases do not tell."""
+    return entry.generation is not None and entry.generation != s.job.metadata.generation
 
 
 def _started(
@@ -208,18 +275,19 @@ def _started(
 ) -> Step:
     """What failed before stays counted."""
     counts = {"restarts": before.restarts, "interruptions": before.interruptions} if before is not None else {}
-    entry = _entry(plan, started_at or s.now, attempt).model_copy(update=counts)
+    entry = _entry(s, plan, started_at or s.now, attempt).model_copy(update=counts)
     creates = tuple(Create(part) for part in stage_objects(plan.wish(attempt)))
     return Step(entry, creates, timedelta(seconds=5))
 
 
-def _entry(plan: Plan, started_at: datetime, attempt: int) -> StageStatus:
+def _entry(s: JobSnapshot, plan: Plan, started_at: datetime, attempt: int) -> StageStatus:
     return StageStatus(
         name=plan.stage,
         key=plan.key,
         attempt=attempt,
+        generation=s.job.metadata.generation,
         outcome=StageOutcome.RUNNING,
-        reason="Started",
+        reason=_STARTED,
         started_at=started_at,
     )
 

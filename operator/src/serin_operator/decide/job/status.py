@@ -8,6 +8,7 @@ from typing import Final
 from serin_operator.api.contract import TrainOutput
 from serin_operator.api.v1alpha1 import (
     API_VERSION,
+    ApprovalOutcome,
     ConditionStatus,
     FailureClass,
     FineTuneJobStatus,
@@ -21,9 +22,10 @@ from serin_operator.api.v1alpha1 import (
 from serin_operator.decide import refusals
 from serin_operator.decide.conditions import Finding, false, merged, true, unknown
 from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
+from serin_operator.decide.job.measuring import evaluation_progress, told
 from serin_operator.decide.job.outlook import Outlook
 from serin_operator.decide.job.snapshot import JobSnapshot
-from serin_operator.decide.job.stages import QUEUED
+from serin_operator.decide.job.stages import is_queued
 from serin_operator.decide.refusals import refusal_finding
 from serin_operator.manifests import names
 
@@ -89,6 +91,7 @@ def job_decision(s: JobSnapshot, o: Outlook, stored: FineTuneJobStatus) -> Decis
     own = (_write(s, status),) if news else ()
     changed = state != s.job.status.state
     events = (Event(state.value, sentence, warning=state in STALLED | {State.HELD}),) if changed else ()
+    events += _waived(s, o)
     return Decision(
         sentence=sentence,
         guards=(_fence(s),) if o.records and not news else (),
@@ -97,6 +100,19 @@ def job_decision(s: JobSnapshot, o: Outlook, stored: FineTuneJobStatus) -> Decis
         actions=tuple(o.actions),
         events=events,
         requeue_after=o.requeue_after or POLL_IDLE,
+    )
+
+
+def _waived(s: JobSnapshot, o: Outlook) -> tuple[Event, ...]:
+    """Each waiver is told once for each verdict that leans on it."""
+    before = s.job.status.gate.waivers if s.job.status.gate is not None else []
+    now = o.gate.waivers if o.gate is not None else []
+    return tuple(
+        Event(
+            "Waived", f"{', '.join(one.requirements)} of policy {one.policy} did not count: {one.name} of {one.owner}"
+        )
+        for one in now
+        if one not in before
     )
 
 
@@ -124,10 +140,12 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
     findings = [
         _references(o),
         refusal_finding(s.refused),
+        *_recipe(o),
         _suspension(o),
         *_stage_findings(s, o),
         _healthy(s, o),
         _gate(o),
+        _approved(o),
         _promoted(o),
         *_summary(state, sentence),
     ]
@@ -138,10 +156,13 @@ def _status(s: JobSnapshot, o: Outlook, state: State, sentence: str) -> FineTune
         conditions=merged(s.job.status.conditions, findings, generation, s.now),
         stages=_journal(s, o),
         progress=_progress(s, o),
+        evaluation=evaluation_progress(s, o),
         gate=_gate_status(s, o),
         model_digest=o.model_digest,
         revision=o.revision,
         retry=s.job.status.retry,
+        approvals=o.approvals if o.approvals is not None else s.job.status.approvals,
+        recipe=o.recipe.status if o.recipe is not None else None,
     )
 
 
@@ -153,7 +174,15 @@ def _gate_status(s: JobSnapshot, o: Outlook) -> GateStatus | None:
     if before.gate is not None and before.revision == o.revision:
         return before.gate
     record = o.final_revision.status.gate
-    return GateStatus(verdict=record.verdict, key="", message=record.message) if record is not None else None
+    if record is None:
+        return None
+    return GateStatus(
+        verdict=record.verdict,
+        key="",
+        message=record.message,
+        approvals=record.approvals,
+        waivers=record.waivers,
+    )
 
 
 def _journal(s: JobSnapshot, o: Outlook) -> list[StageStatus]:
@@ -191,10 +220,15 @@ def _references(o: Outlook) -> Finding:
     return true("ReferencesResolved", "AllFound", "everything that the job names exists")
 
 
+def _recipe(o: Outlook) -> tuple[Finding, ...]:
+    """Only of a job that has a recipe."""
+    return (o.recipe.finding,) if o.recipe is not None and o.recipe.finding is not None else ()
+
+
 def _suspension(o: Outlook) -> Finding:
     if o.suspended:
         return true("Suspended", "BySpec", o.suspended)
-    queued = next((found for found in o.steps if found.entry.reason == QUEUED), None)
+    queued = next((found for found in o.steps if is_queued(found.entry)), None)
     if queued is not None:
         return true("Suspended", "ByQueue", f"{queued.entry.name.value} {queued.note}")
     return false("Suspended", "NotSuspended")
@@ -223,6 +257,8 @@ def _stage_finding(s: JobSnapshot, o: Outlook, stage: StageName) -> Finding:
     return unknown(type_, entry.reason, found.note or f"attempt {entry.attempt}")
 
 
+# What went wrong beside a training that is as well as before. It is told, and no reason to call the training ill.
+_BESIDE_TRAINING: Final = frozenset({"TrackingFailed"})
 _UNHEALTHY: Final = frozenset({"LossNotFinite", "LossExploded", "Overfitted"})
 
 
@@ -239,10 +275,13 @@ def _healthy(s: JobSnapshot, o: Outlook) -> Finding:
             return false("TrainingHealthy", entry.reason, _failure_sentence(s, entry))
         return unknown("TrainingHealthy", "NotTrained", "training failed for another reason")
     progress = _progress(s, o)
-    warnings = progress.warnings if progress is not None else []
+    told = progress.warnings if progress is not None else []
+    beside = "".join(f"; {one.message}" for one in told if one.reason in _BESIDE_TRAINING)
+    warnings = [one for one in told if one.reason not in _BESIDE_TRAINING]
     if warnings:
-        return false("TrainingHealthy", warnings[0].reason, "; ".join(warning.message for warning in warnings))
-    return true("TrainingHealthy", "NothingFound", "the losses give no reason to worry")
+        said = "; ".join(warning.message for warning in warnings)
+        return false("TrainingHealthy", warnings[0].reason, said + beside)
+    return true("TrainingHealthy", "NothingFound", f"the losses give no reason to worry{beside}")
 
 
 def _failure_sentence(s: JobSnapshot, entry: StageStatus) -> str:
@@ -274,7 +313,30 @@ def _gate(o: Outlook) -> Finding:
         build, reason = _GATE[record.verdict]
         return build("GatePassed", reason, record.message)
     build, reason = _GATE[gate.verdict]
+    if o.withheld:
+        return build("GatePassed", "ApprovalMissing", gate.message)
     return build("GatePassed", "PassedWithWarning" if gate.warning else reason, gate.message)
+
+
+_WITHHELD: Final = {
+    ApprovalOutcome.AWAITED: "AwaitingApproval",
+    ApprovalOutcome.EXPIRED: "ApprovalExpired",
+    ApprovalOutcome.UNPROVEN: "ApprovalUnproven",
+}
+
+
+def _approved(o: Outlook) -> Finding:
+    """What people said, where a gate or policy asks for people."""
+    if o.withheld:
+        first = min(o.withheld, key=lambda one: list(ApprovalOutcome).index(one.outcome))
+        return false("Approved", _WITHHELD[first.outcome], "; ".join(one.message for one in o.withheld))
+    record = o.final_revision.status.gate if o.final_revision is not None else None
+    given = o.gate.approvals if o.gate is not None else record.approvals if record is not None else []
+    if given:
+        return true("Approved", "Approved", "; ".join(one.message for one in given))
+    if o.gate is not None and o.gate.verdict is Verdict.PASSED:
+        return true("Approved", "NotAsked", "no gate or policy asks for an approval")
+    return unknown("Approved", "Pending", "people are asked once every requirement is met")
 
 
 def _promoted(o: Outlook) -> Finding:
@@ -340,10 +402,13 @@ def _suspended(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
 def _running(s: JobSnapshot, o: Outlook) -> tuple[State, str] | None:
     for found in o.steps:
         if found.entry.outcome is StageOutcome.RUNNING:
-            if found.entry.reason == QUEUED:
+            if is_queued(found.entry):
                 return State.QUEUED, f"{found.entry.name.value} {found.note}"
             attempt = f", attempt {found.entry.attempt}" if found.entry.attempt > 1 else ""
-            note = f": {found.note}" if found.note else ""
+            said = found.note
+            if found.entry.name is StageName.EVALUATE:
+                said = "; ".join(filter(None, (said or told(evaluation_progress(s, o)), o.measured_by_one)))
+            note = f": {said}" if said else ""
             return _RUNNING[found.entry.name], f"{_RUNNING[found.entry.name].value.lower()}{attempt}{note}"
     return None
 

@@ -20,11 +20,29 @@ from serin_operator.api.v1alpha1 import (
     Verb,
 )
 from serin_operator.decide.decision import Event
-from serin_operator.decide.service import commands, facts, revisions, slos, steering, watch, words
+from serin_operator.decide.service import (
+    approvers,
+    commands,
+    experiment,
+    facts,
+    hostnames,
+    revisions,
+    slos,
+    steering,
+    watch,
+    words,
+)
 from serin_operator.decide.service.facts import READINESS, Weights
 from serin_operator.decide.service.plan import IDLE, ROUTE, SOON, Plan
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 from serin_operator.decide.service.watch import OnTrial
+
+OVERDUE: Final = "Overdue"
+NOT_BETTER: Final = "ExperimentLost"
+NO_FAULT: Final = (OVERDUE, NOT_BETTER)  # nothing was seen to be wrong with the model
+BLOCKED: Final = "PodsBlocked"
+TOO_COARSE: Final = "ShareTooCoarse"
+HOSTNAME: Final = timedelta(seconds=10)  # until a hostname that is another's is looked at again
 
 # --- before there is a stable -------------------------------------------------------------------------------------
 
@@ -44,6 +62,11 @@ def deploy_first(s: ServiceSnapshot) -> Plan:
     stable = StableStatus(revision=name, digest=first.spec.artifact.digest, since=s.now)
     sentence = words.first_deployment(s, first)
     return Plan(sentence, stable, None, {name: 100}, ROUTE, events=(Event("FirstDeployment", sentence),))
+
+
+def await_hostname(s: ServiceSnapshot) -> Plan:
+    """Nobody could reach it: no pods are started for that."""
+    return Plan(words.hostname_taken(s), None, None, None, HOSTNAME, hold=hostnames.TAKEN)
 
 
 # --- no canary ----------------------------------------------------------------------------------------------------
@@ -108,11 +131,11 @@ def reject(s: ServiceSnapshot, reason: str, why: str, request: str | None = None
     trial = facts.trial(s)
     rejection = Rejection(
         reason=reason,
-        message=words.rejection(s, why, by_person=request is not None),
+        message=words.rejection(s, why, may_be_good=request is not None or reason in NO_FAULT),
         at=s.now,
         step=facts.step_number(s),
         weight_percent=trial.weight_percent,
-        breach_observed_at=s.now if request is None else None,
+        breach_observed_at=s.now if request is None and reason not in NO_FAULT else None,
         request=request,
     )
     return _back_to_refuge(s, words.rolling_back(s, why), s.now, _recorded(s, trial.revision, rejection))
@@ -162,6 +185,16 @@ def reject_late(s: ServiceSnapshot) -> Plan:
     return reject(s, "CandidateNotReady", words.late(s))
 
 
+def reject_overdue(s: ServiceSnapshot) -> Plan:
+    return reject(s, OVERDUE, words.why_overdue(s))
+
+
+def reject_not_better(s: ServiceSnapshot) -> Plan:
+    known = experiment.standing(s)
+    assert known is not None
+    return reject(s, NOT_BETTER, known.message)
+
+
 def reject_as_told(s: ServiceSnapshot) -> Plan:
     """A person said abort, or rollback in a bake."""
     command = commands.unfinished(s)
@@ -179,8 +212,10 @@ def hold_unjudgeable(s: ServiceSnapshot) -> Plan:
 
 def await_pods(s: ServiceSnapshot) -> Plan:
     """Traffic waits for readiness; when it was lost under traffic, the step or the bake begins anew afterwards."""
-    status = watch.waiting(facts.trial(s).status, s.now, READINESS)
-    return _on(s, words.not_ready(s), status, READINESS, facts.all_to_refuge(s))
+    blocked = facts.blocked(s)
+    status = watch.waiting(facts.trial(s).status, s.now, READINESS, counts=not blocked)
+    hold = BLOCKED if blocked else ""
+    return _on(s, words.not_ready(s), status, READINESS, facts.all_to_refuge(s), hold=hold)
 
 
 def hold_without_stable(s: ServiceSnapshot) -> Plan:
@@ -202,17 +237,22 @@ def begin_step(s: ServiceSnapshot) -> Plan:
 
 
 def _begin(s: ServiceSnapshot, number: int) -> Plan:
-    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number, "skipped_step": None})
-    percent = facts.percent_of(s, s.service.spec.canary.steps[number - 1])
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(
+        update={"step": number, "skipped_step": None, "approved_step": None, "step_seconds": 0, "overdue_at": None}
+    )
+    step = facts.steps(s)[number - 1]
+    candidate = candidate.model_copy(update={"asked_at": s.now if step.approval is not None else None})
+    percent = facts.percent_of(s, step)
     assert s.stable is not None
     weights = {s.stable.revision: 100 - percent, candidate.revision: percent}
     sentence = words.step_begins(s, number)
-    return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryStep", sentence),))
+    asked = (Event("ApprovalNeeded", sentence),) if step.approval is not None else ()
+    return _on(s, sentence, candidate, SOON, weights, events=(Event("CanaryStep", sentence), *asked))
 
 
 def go_to_the_end(s: ServiceSnapshot) -> Plan:
     """A person wants it promoted: the last step at once. It becomes the stable when its Gateway has taken that up."""
-    return _begin(s, len(s.service.spec.canary.steps))
+    return _begin(s, len(facts.steps(s)))
 
 
 def hold_paused(s: ServiceSnapshot) -> Plan:
@@ -225,6 +265,23 @@ def start_clock(s: ServiceSnapshot) -> Plan:
     view = facts.trial_view(s)
     status = watch.begun(facts.trial(s).status, s.now, view.crashed_at if view is not None else None)
     return _on(s, words.holding(s), status, min(_interval(s), facts.hold(s) or SOON))
+
+
+def await_delay(s: ServiceSnapshot) -> Plan:
+    """Under traffic, and not judged yet."""
+    return _on(s, words.delayed(s), watch.delayed(facts.the_candidate(s), s.now, READINESS), READINESS)
+
+
+def hold_overdue(s: ServiceSnapshot) -> Plan:
+    """It goes no further by itself; what goes badly ends it all the same."""
+    candidate, sentence = facts.watch_after(s), words.overdue(s)
+    assert isinstance(candidate, CandidateStatus)
+    if candidate.overdue_at is not None:
+        return _on(s, sentence, candidate, _interval(s), hold=OVERDUE)
+    event = Event("CanaryOverdue", sentence, warning=True)
+    return _on(
+        s, sentence, candidate.model_copy(update={"overdue_at": s.now}), _interval(s), events=(event,), hold=OVERDUE
+    )
 
 
 def await_look(s: ServiceSnapshot) -> Plan:
@@ -244,6 +301,22 @@ def _interval(s: ServiceSnapshot) -> timedelta:
     return timedelta(seconds=s.service.spec.canary.interval_seconds)
 
 
+def hold_unreachable(s: ServiceSnapshot) -> Plan:
+    """Its share would be of nobody's requests, and what is measured of nobody."""
+    return _stay(s, words.hostname_taken(s), HOSTNAME, hold=hostnames.TAKEN)
+
+
+def hold_too_coarse(s: ServiceSnapshot) -> Plan:
+    """Nobody gets more of it than was asked: nothing at all, until somebody allows more pods or larger steps."""
+    candidate = watch.stopped(facts.the_candidate(s)) if not facts.before_traffic(s) else facts.the_candidate(s)
+    return _on(s, words.too_coarse(s), candidate, IDLE, facts.all_to_stable(s), hold=TOO_COARSE)
+
+
+def hold_before_coarse(s: ServiceSnapshot) -> Plan:
+    """It keeps the share that it has."""
+    return _stay(s, words.too_coarse(s), _interval(s), hold=TOO_COARSE)
+
+
 # --- policies -----------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +330,9 @@ def hold_for_policy(s: ServiceSnapshot) -> Plan:
 def step_back(s: ServiceSnapshot) -> Plan:
     """Back to the step that its share belongs to; from there it goes on in strides that policies allow."""
     number = facts.step_within_reach(s)
-    candidate = watch.stopped(facts.the_candidate(s)).model_copy(update={"step": number})
+    candidate = watch.stopped(facts.the_candidate(s)).model_copy(
+        update={"step": number, "approved_step": None, "step_seconds": 0}
+    )
     weights = facts.all_to_stable(s) if number == 0 else None
     return _on(s, words.steps_back(s, number), candidate, SOON, weights)
 
@@ -272,6 +347,7 @@ def withdraw(s: ServiceSnapshot) -> Plan:
         update={
             "step": 0,
             "skipped_step": None,
+            "approved_step": None,
             "looked_at": s.now,
             "withdrawn_at": s.now,
             "withdrawals": before.withdrawals + 1,
@@ -299,8 +375,7 @@ def await_metrics(s: ServiceSnapshot) -> Plan:
 def hold_blindly(s: ServiceSnapshot) -> Plan:
     """The share stays, since the user wants it so, and it is said once more loudly."""
     sentence = words.holds_blindly(s)
-    first = facts.the_candidate(s).blind_seconds < s.service.spec.canary.blindness.timeout_seconds
-    events = (Event("CanaryBlind", sentence, warning=True),) if first else ()
+    events = () if facts.blind_before(s) else (Event("CanaryBlind", sentence, warning=True),)
     return _on(s, sentence, facts.watch_after(s), _interval(s), events=events, hold="Blind")
 
 
@@ -360,6 +435,7 @@ Rule = tuple[Callable[[ServiceSnapshot], bool], Callable[[ServiceSnapshot], Plan
 
 RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.no_model_yet, await_model),
+    (facts.first_unreachable, await_hostname),
     (facts.no_stable, deploy_first),
     (commands.just_journalled, steering.write_down),
     (commands.to_retry, steering.retry),
@@ -374,11 +450,15 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.slo_breached, roll_back_on_breach),
     (facts.crashed, reject_crashed),
     (facts.late, reject_late),
+    (facts.overdue_to_roll_back, reject_overdue),
+    (facts.lost_its_experiment, reject_not_better),
     (facts.not_ready, await_pods),
     (facts.candidate_without_stable, hold_without_stable),
     (facts.to_withdraw, withdraw),
+    (facts.unreachable, hold_unreachable),
     (facts.held_before_traffic, hold_unjudgeable),
     (facts.objected_before_traffic, hold_for_policy),
+    (facts.too_coarse, hold_too_coarse),
     (facts.hurries, go_to_the_end),
     (facts.paused_before_traffic, hold_paused),
     (facts.begins_alone, begin_step),
@@ -391,10 +471,13 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.skips, begin_step),
     (facts.bake_unwanted, end_bake),
     (facts.clock_not_started, start_clock),
+    (facts.delayed, await_delay),
     (facts.no_look, await_look),
     (facts.baked, end_bake),
     (facts.objected, hold_for_policy),
+    (facts.overdue, hold_overdue),
     (facts.last_step_passed, promote),
+    (facts.passed_and_next_too_coarse, hold_before_coarse),
     (facts.step_passed, begin_step),
     (facts.blind, hold_blindly),
     (always, hold_step),
@@ -406,4 +489,12 @@ def plan(s: ServiceSnapshot) -> Plan:
     if found.candidate is None:
         return found
     silent = s.stable is not None and facts.stable_silent(s)
-    return replace(found, candidate=watch.without_stable(found.candidate, s.now, READINESS, silent))
+    candidate = watch.without_stable(found.candidate, s.now, READINESS, silent)
+    return replace(found, candidate=approvers.noted(s, _counted(s, candidate)))
+
+
+def _counted(s: ServiceSnapshot, candidate: CandidateStatus) -> CandidateStatus:
+    """With the time that it has been on its way, where that is limited; its first moment is that of its first step."""
+    here = s.candidate is not None and s.candidate.revision == candidate.revision
+    counts = here and candidate.step > 0 and facts.time_counts(s)
+    return watch.under_way(candidate, s.now, max(_interval(s), READINESS), counts)

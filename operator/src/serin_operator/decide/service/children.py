@@ -1,8 +1,12 @@
 """Which children to apply and which to delete. A revision without traffic is kept for a while, then leaves the route,
 and only then goes: a route that names a missing Service is refused by its Gateway."""
 
-from serin_operator.decide.decision import Action, Apply, Delete, Manifest
-from serin_operator.decide.service import revisions
+from datetime import timedelta
+
+from serin_operator.api.kinds import DEPLOYMENT
+from serin_operator.api.v1alpha1 import ModelRevision
+from serin_operator.decide.decision import Action, Amend, Apply, Delete, Manifest
+from serin_operator.decide.service import front, ratio, revisions
 from serin_operator.decide.service.plan import Plan
 from serin_operator.decide.service.snapshot import Child, ServiceSnapshot
 from serin_operator.manifests import names
@@ -22,13 +26,40 @@ def kept(plan: Plan) -> list[str]:
 def applies(s: ServiceSnapshot, plan: Plan) -> list[Action]:
     """Children that are missing, that were applied with another wish, or that somebody has edited since."""
     there = {(child.kind, child.name): child for child in s.children}
-    return [
+    applied: list[Action] = [
         Apply(manifest, names.FIELD_MANAGER_CHILDREN)
         for name in kept(plan)
-        if (revision := s.by_name.get(name)) is not None
-        for manifest in serving_objects(Serving(s.service, revision, s.settings.image, s.settings.pull_policy))
+        if (revision := s.by_name.get(name)) is not None and front.may_start(s, plan, name)
+        for manifest in serving_objects(_serving(s, plan, revision))
         if not _as_wished(there.get((manifest["kind"], manifest["metadata"]["name"])), manifest)
     ]
+    return [*applied, *_rescaled(s, plan)]
+
+
+def _rescaled(s: ServiceSnapshot, plan: Plan) -> list[Action]:
+    """Where pods divide the requests, the numbers of those whose ModelRevision somebody has deleted. What else their Deployments
+    say is known from it alone, and stays."""
+    unknown = {name: front.replicas(s, plan, name) for name in kept(plan) if name not in s.by_name}
+    return [
+        Amend(
+            child.api_version,
+            child.kind,
+            s.service.metadata.namespace,
+            child.name,
+            {"spec": {"replicas": pods}},
+            names.FIELD_MANAGER_CHILDREN,
+            child.resource_version,
+        )
+        for child in s.children
+        if child.kind == DEPLOYMENT.kind
+        and (pods := unknown.get(child.revision)) is not None
+        and child.says.get("replicas") != pods
+    ]
+
+
+def _serving(s: ServiceSnapshot, plan: Plan, revision: ModelRevision) -> Serving:
+    pods = front.replicas(s, plan, revision.metadata.name)
+    return Serving(s.service, revision, s.settings.image, s.settings.pull_policy, pods)
 
 
 def _as_wished(child: Child | None, manifest: Manifest) -> bool:
@@ -51,17 +82,23 @@ def expired(s: ServiceSnapshot, plan: Plan, name: str) -> bool:
     """Without traffic for longer than the delay."""
     if plan.stable is None:
         return True
-    left_at = plan.stable.since
+    left_at, delay = plan.stable.since, s.settings.scale_down_delay
     revision = s.by_name.get(name)
     if revision is not None:
         record = revisions.record(revision)
         if record.rejection is not None:
             if record.rejection.weight_zero_at is None:
                 return False
-            left_at = record.rejection.weight_zero_at
+            left_at, delay = record.rejection.weight_zero_at, _lingers(s)
         elif record.superseded_at is not None:
-            left_at = record.superseded_at
-    return not -s.settings.scale_down_delay < s.now - left_at < s.settings.scale_down_delay  # a set clock keeps nobody
+            left_at, delay = record.superseded_at, _lingers(s)
+    return not -delay < s.now - left_at < delay  # a set clock keeps nobody
+
+
+def _lingers(s: ServiceSnapshot) -> timedelta:
+    """How long a candidate that lost its requests keeps its pods. Without a gateway clients stay on connections that they have,
+    whoever is behind the Service now: those end with the pods, after the answers that are on their way."""
+    return timedelta() if ratio.by_pods(s) else s.settings.scale_down_delay
 
 
 def _unrouted(s: ServiceSnapshot, name: str) -> bool:

@@ -18,12 +18,13 @@ from serin_operator.api.v1alpha1 import (
     RollbackStatus,
     Verb,
 )
-from serin_operator.decide.service import facts, revisions
+from serin_operator.decide.service import approvers, facts, revisions
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
 REMEMBERED: Final = 20  # commands in the journal: older ones are forgotten
 LONGEST: Final = 256  # characters of a text that are looked at
 NAMING: Final = (Verb.ROLLBACK, Verb.RETRY)  # those that may name a revision
+UNPROVEN: Final = " (by own account)"  # nothing in the cluster held the person to that name
 _SYNTAX: Final = re.compile(r"([a-z]+)/([A-Za-z0-9][A-Za-z0-9._:-]{0,63})(?:/([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?))?")
 _ANEW: Final = "then say it again with another nonce"
 
@@ -91,7 +92,8 @@ def _said(s: ServiceSnapshot) -> Said | None:
         return None
     found = _SYNTAX.fullmatch(text)
     verb = next((verb for verb in Verb if found is not None and verb.value == found.group(1)), None)
-    by = annotations.get(COMMAND_BY, "").strip()[:LONGEST] or None
+    by = annotations.get(COMMAND_BY, "").strip()[: LONGEST - len(UNPROVEN)] or None
+    by = f"{by}{UNPROVEN}" if by and not s.names_held else by
     return Said(text, verb, (found.group(3) or "") if found is not None else "", by, s.asked_through or None)
 
 
@@ -109,7 +111,8 @@ def _answer(s: ServiceSnapshot, said: Said) -> _Answer:
 
 
 def who(asked_by: str | None) -> str:
-    """For sentences. The name is what the person wrote: nothing proves it."""
+    """For sentences. The name is what the person wrote, which the chart's admission policy holds to be the person's own;
+    where that was away, the journal says so behind the name."""
     return asked_by or "somebody who gave no name"
 
 
@@ -133,6 +136,8 @@ def _resume(s: ServiceSnapshot, said: Said) -> _Answer:
 def _promote(s: ServiceSnapshot, said: Said) -> _Answer:
     if (problem := _no_candidate(s)) is not None:
         return _no(problem)
+    if approvers.awaited_later(s):
+        return _no("a step on its way names who must approve it, so it goes step by step; abort/<nonce> would end it")
     candidate = facts.the_candidate(s).model_copy(
         update={"promotion_request": said.request, "withdrawn_at": None, "looked_at": None}
         if facts.withdrawn(s)
@@ -153,11 +158,28 @@ def _skip(s: ServiceSnapshot, said: Said) -> _Answer:
     candidate = facts.the_candidate(s)
     if candidate.step == 0:
         return _no(f"{candidate.revision} is in no step yet; wait until it has traffic, {_ANEW}")
+    if approvers.awaited(s):
+        return _no(f"step {candidate.step} names who may let it end: {approvers.standing(s).message}")
     if candidate.skipped_step == candidate.step:
         return _no(f"step {candidate.step} is being left already")
     changed = candidate.model_copy(update={"skipped_step": candidate.step})
     message = f"{candidate.revision} leaves step {candidate.step}, once all of its pods are ready"
     return _now(message, candidate.revision, candidate=changed, paused=None)
+
+
+def _approve(s: ServiceSnapshot, said: Said) -> _Answer:
+    if (problem := _no_candidate(s)) is not None:
+        return _no(problem)
+    candidate = facts.the_candidate(s)
+    name, number = candidate.revision, candidate.step
+    if not facts.asks_a_person(s):
+        return _no(f"{name} waits for no approval now; skip/<nonce> would end its step, {_ANEW}")
+    if approvers.named(facts.step_of(s)):
+        return _no(f"step {number} names who may approve it: {approvers.standing(s).message}")
+    if not facts.awaits_approval(s):
+        return _no(f"step {number} is approved already")
+    changed = candidate.model_copy(update={"approved_step": number})
+    return _now(f"step {number} of {name} is approved; it goes on once no SLO says no", name, candidate=changed)
 
 
 def _no_candidate(s: ServiceSnapshot) -> str | None:
@@ -260,6 +282,7 @@ _ANSWERS: Final = {
     Verb.RESUME: _resume,
     Verb.PROMOTE: _promote,
     Verb.SKIP: _skip,
+    Verb.APPROVE: _approve,
     Verb.ABORT: _abort,
     Verb.ROLLBACK: _rollback,
     Verb.RETRY: _retry,

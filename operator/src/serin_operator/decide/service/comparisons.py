@@ -24,7 +24,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
@@ -32,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serin_operator.api.v1alpha1 import CandidateStatus, ComparisonStatus, Slo, SloStatus, Verdict, WhenInconclusive
 from serin_operator.decide.service import facts, slos
+from serin_operator.decide.service.asking import CATCH_UP, LOOKBACK, Ask, Role
 from serin_operator.decide.service.counters import Growth, Sampled, Vector, of_errors, of_histogram
 from serin_operator.decide.service.sequential import errors, hard, latency
 from serin_operator.decide.service.sequential.errors import ErrorState, Tally
@@ -42,36 +42,11 @@ from serin_operator.decide.service.snapshot import Compared, Reading, ReadingKin
 
 LEVEL: Final = 0.01
 """Of the rollouts whose candidate is no worse, at most this share ends in a rollback by comparisons."""
-LOOKBACK: Final = 300
-"""Seconds before what was read already, in which the last sample before it must be found: a few scrapes."""
-CATCH_UP: Final = 600
-"""Seconds of samples that one look reads at most."""
 PAST: Final = 3600
 """Seconds of the stable's past from which latency learns how noisy the load is."""
 WARM_UP: Final = 60
 JUMP: Final = 10
 """A block of the past with so many times the usual requests is a pod that came back into sight, and is left out."""
-
-
-class Role(StrEnum):
-    """What the samples of a question are to a comparison."""
-
-    CANDIDATE = "candidate"
-    CANDIDATE_FAILURES = "candidate-failures"
-    STABLE = "stable"
-    STABLE_FAILURES = "stable-failures"
-    PAST = "past"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question for raw samples, evaluated at `moment` of the source's clock, or now."""
-
-    about: str
-    role: Role
-    source: str
-    query: str | slos.Unusable
-    moment: float | None = None
 
 
 Answer = Sampled | Reading
@@ -305,8 +280,8 @@ def _polled(seen: Seen) -> Seen:
 
 def rule_of(s: ServiceSnapshot, slo: Slo) -> Rule:
     """The rollout's level, shared out."""
-    steps = sum(step.weight_percent < 100 for step in s.service.spec.canary.steps)
-    comparing = sum(one.compared_to is not None for one in s.service.spec.slos)
+    steps = sum(step.weight_percent < 100 for step in facts.steps(s))
+    comparing = sum(one.compared_to is not None and not one.dry_run for one in s.service.spec.slos)
     return Rule(
         max_increase_percent=slo.max_increase_percent or 0,
         max_increase_share=float(slo.max_increase_points or 0) / 100,

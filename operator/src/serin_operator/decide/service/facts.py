@@ -7,20 +7,34 @@ revision that its traffic goes back to: the stable, or the stable before. Most f
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from typing import Final
 
 from serin_operator.api.v1alpha1 import (
     BakeStatus,
     BlindAction,
-    CanaryStep,
     CandidateStatus,
+    OverdueAction,
     Slo,
+    SloCounts,
     SloStatus,
-    Verdict,
 )
-from serin_operator.decide.service import policy, revisions, slos, watch
-from serin_operator.decide.service.snapshot import Compared, ReadingKind, RouteView, ServiceSnapshot, ServingView
+from serin_operator.decide.service import (
+    approvers,
+    experiment,
+    hostnames,
+    judging,
+    policy,
+    ratio,
+    revisions,
+    slos,
+    watch,
+)
+from serin_operator.decide.service.judging import Judged
+from serin_operator.decide.service.ratio import Split
+from serin_operator.decide.service.snapshot import ReadingKind, RouteView, ServiceSnapshot, ServingView
 from serin_operator.decide.service.watch import OnTrial
+from serin_operator.decide.steps import Step, steps_of
 from serin_operator.manifests import names
 
 READINESS: Final = timedelta(seconds=3)  # how often pods that start are looked at
@@ -68,6 +82,19 @@ def all_to_stable(s: ServiceSnapshot) -> Weights | None:
     return {s.stable.revision: 100} if s.stable is not None and stable_answers(s) else None
 
 
+# --- hostnames ----------------------------------------------------------------------------------------------------
+
+
+def first_unreachable(s: ServiceSnapshot) -> bool:
+    """Nothing serves yet, and another service has all the hostnames."""
+    return s.stable is None and hostnames.none_free(s)
+
+
+def unreachable(s: ServiceSnapshot) -> bool:
+    """The candidate could get no requests: another service has all the hostnames."""
+    return not baking(s) and hostnames.none_free(s)
+
+
 # --- what is on trial ---------------------------------------------------------------------------------------------
 
 
@@ -93,18 +120,19 @@ def on_trial(s: ServiceSnapshot) -> Trial | None:
     if s.candidate is None or s.stable is None:
         return None
     step = step_of(s)
-    return Trial(s.candidate, s.stable.revision, percent_of(s, step), _hold_of(step))
+    hold = step.hold if step is not None else timedelta()
+    return Trial(s.candidate, s.stable.revision, percent_of(s, step), hold)
 
 
-def percent_of(s: ServiceSnapshot, step: CanaryStep | None) -> int:
+def steps(s: ServiceSnapshot) -> tuple[Step, ...]:
+    return steps_of(s.service.spec.canary)
+
+
+def percent_of(s: ServiceSnapshot, step: Step | None) -> int:
     """The candidate's share. All of it, once the stable is lost: the rest would meet nobody."""
     if step is None:
         return 0
     return 100 if stable_lost(s) else step.weight_percent
-
-
-def _hold_of(step: CanaryStep | None) -> timedelta:
-    return timedelta(seconds=step.hold_seconds if step is not None else 0)
 
 
 def trial(s: ServiceSnapshot) -> Trial:
@@ -182,10 +210,18 @@ def crashed(s: ServiceSnapshot) -> bool:
 
 
 def late(s: ServiceSnapshot) -> bool:
-    """Waited for in vain for progressDeadlineSeconds, as far as this was seen: a set clock rejects nobody."""
-    if not not_ready(s):
+    """Waited for in vain for progressDeadlineSeconds, as far as this was seen: a set clock rejects nobody, and neither
+    does a cluster that has not run it."""
+    if not not_ready(s) or blocked(s):
         return False
     return watch.waited(trial(s).status, s.now, READINESS) >= s.service.spec.canary.progress_deadline_seconds
+
+
+def blocked(s: ServiceSnapshot) -> bool:
+    """It is not ready because the cluster does not run its pods (quota, room, image, volume): that says nothing of the
+    model, and takes nothing of its time."""
+    view = trial_view(s)
+    return not_ready(s) and (view is None or not view.tried)
 
 
 def not_ready(s: ServiceSnapshot) -> bool:
@@ -219,7 +255,7 @@ def to_be_promoted(s: ServiceSnapshot) -> bool:
 
 
 def at_the_last_step(s: ServiceSnapshot) -> bool:
-    return the_candidate(s).step >= len(s.service.spec.canary.steps)
+    return the_candidate(s).step >= len(steps(s))
 
 
 def fit(s: ServiceSnapshot) -> bool:
@@ -230,16 +266,18 @@ def fit(s: ServiceSnapshot) -> bool:
 
 def hurries(s: ServiceSnapshot) -> bool:
     """To the last step, past all others."""
-    return to_be_promoted(s) and not at_the_last_step(s) and fit(s) and not paced(s)
+    return to_be_promoted(s) and not at_the_last_step(s) and fit(s) and not paced(s) and not approvers.awaited_later(s)
 
 
 def hurried_to_the_end(s: ServiceSnapshot) -> bool:
     """For a rule that stands below those about the route: all traffic goes to it already."""
-    return to_be_promoted(s) and at_the_last_step(s) and fit(s) and not paced(s)
+    return to_be_promoted(s) and at_the_last_step(s) and fit(s) and not paced(s) and not approvers.awaited(s)
 
 
 def skips(s: ServiceSnapshot) -> bool:
-    return not baking(s) and the_candidate(s).step == the_candidate(s).skipped_step and fit(s) and not paced(s)
+    """Not past people who are named in the spec."""
+    wanted = not baking(s) and the_candidate(s).step == the_candidate(s).skipped_step
+    return wanted and fit(s) and not paced(s) and not approvers.awaited(s) and not next_too_coarse(s)
 
 
 def skips_the_last(s: ServiceSnapshot) -> bool:
@@ -267,10 +305,22 @@ def may_begin_anew(s: ServiceSnapshot) -> bool:
 
 
 def blind(s: ServiceSnapshot) -> bool:
-    """A candidate has traffic, and could not be judged for longer than the user allows."""
-    if baking(s) or s.look is None or measured(s):
-        return False
-    return watch_after(s).blind_seconds >= s.service.spec.canary.blindness.timeout_seconds
+    """A candidate has traffic, and could not be judged for longer, or at more looks in a row, than the user allows."""
+    return not baking(s) and s.look is not None and not measured(s) and _unseen_too_long(s, watch_after(s))
+
+
+def blind_before(s: ServiceSnapshot) -> bool:
+    """It was so at the last look already."""
+    return _unseen_too_long(s, trial(s).status)
+
+
+def _unseen_too_long(s: ServiceSnapshot, status: OnTrial) -> bool:
+    return status.blind_seconds >= s.service.spec.canary.blindness.timeout_seconds or bool(erring(s, status))
+
+
+def erring(s: ServiceSnapshot, status: OnTrial) -> list[SloCounts]:
+    """SLOs that could not be measured at more looks in a row than the user tolerates."""
+    return judging.erring(s.service.spec.slos, status.counts)
 
 
 def patience(s: ServiceSnapshot) -> int:
@@ -281,7 +331,7 @@ def patience(s: ServiceSnapshot) -> int:
     """
     timeout = s.service.spec.canary.blindness.timeout_seconds
     status = trial(s).status
-    if baking(s) or status.blind_seconds >= timeout:
+    if baking(s) or blind_before(s):
         return SLOWEST_LOOK
     left = timeout - status.blind_seconds - watch.passed(status.looked_at, s.now, _interval(s), late=SLOWEST_LOOK)
     return min(max(left, LEAST_PATIENCE), SLOWEST_LOOK)
@@ -289,6 +339,43 @@ def patience(s: ServiceSnapshot) -> int:
 
 def to_withdraw(s: ServiceSnapshot) -> bool:
     return blind(s) and stable_answers(s) and s.service.spec.canary.blindness.action is BlindAction.WITHDRAW
+
+
+# --- overdue ------------------------------------------------------------------------------------------------------
+
+
+def time_counts(s: ServiceSnapshot) -> bool:
+    """Something limits how long the candidate may be in its steps, and no person has stopped it."""
+    limited = s.service.spec.canary.max_duration_seconds is not None
+    limited = limited or any(step.max_seconds or step.trial_seconds for step in steps(s))
+    return limited and not paused(s) and step_of(s) is not None
+
+
+def overdue(s: ServiceSnapshot) -> bool:
+    """It has been in its steps, or in this one, for longer than it may."""
+    if not time_counts(s):
+        return False
+    most, step = s.service.spec.canary.max_duration_seconds, step_of(s)
+    in_all = most is not None and the_candidate(s).rollout_seconds >= most
+    return in_all or step_overdue(s, step)
+
+
+def step_overdue(s: ServiceSnapshot, step: Step | None) -> bool:
+    most = step.max_seconds if step is not None else None
+    return most is not None and the_candidate(s).step_seconds >= most
+
+
+def overdue_to_roll_back(s: ServiceSnapshot) -> bool:
+    """Only toward a stable that answers: there is no haste."""
+    return overdue(s) and s.service.spec.canary.when_overdue is OverdueAction.ROLL_BACK and stable_answers(s)
+
+
+# --- experiments --------------------------------------------------------------------------------------------------
+
+
+def lost_its_experiment(s: ServiceSnapshot) -> bool:
+    """The stable is better, or as good: the candidate is to leave, toward a stable that answers; there is no haste."""
+    return not baking(s) and not paused(s) and experiment.rejects(s) and stable_answers(s)
 
 
 # --- the bake -----------------------------------------------------------------------------------------------------
@@ -355,27 +442,90 @@ def leaps(s: ServiceSnapshot) -> bool:
     most = s.limits.max_canary_step_percent if s.limits is not None else None
     if most is None or s.bake is not None or before_traffic(s) or stable_lost(s):
         return False
+    if ratio.by_pods(s):
+        return _leaps_by_pods(s, Fraction(most, 100))
     return trial(s).weight_percent - s.weight(the_candidate(s).revision) > most
+
+
+def _leaps_by_pods(s: ServiceSnapshot, stride: Fraction) -> bool:
+    """By what the pods give, not by what was asked. On the way from one step to the next the share may be below both."""
+    number = min(the_candidate(s).step, len(steps(s)))
+    found, split = ratio.splits(s), split_of(s)
+    if split is None or split.share - ratio.written(s) <= stride:
+        return False
+    return number < 2 or not ratio.on_the_way(s, found[number - 2], split)
 
 
 def step_within_reach(s: ServiceSnapshot) -> int:
     """The last step that gives no more than the route does."""
+    if ratio.by_pods(s):
+        return sum(split is not None and split.share <= ratio.written(s) for split in ratio.splits(s))
     given = s.weight(the_candidate(s).revision)
-    return sum(step.weight_percent <= given for step in s.service.spec.canary.steps)
+    return sum(step.weight_percent <= given for step in steps(s))
 
 
 # --- the step -----------------------------------------------------------------------------------------------------
 
 
-def step_of(s: ServiceSnapshot) -> CanaryStep | None:
-    """The running step; None before the first. A spec that became shorter meanwhile means its last step."""
-    steps, number = s.service.spec.canary.steps, the_candidate(s).step
-    return steps[min(number, len(steps)) - 1] if number > 0 else None
+def step_of(s: ServiceSnapshot) -> Step | None:
+    """The running step; None before the first, and in a bake. A spec that became shorter meanwhile means its last step."""
+    if baking(s) or s.candidate is None or s.candidate.step == 0:
+        return None
+    found = steps(s)
+    return found[min(s.candidate.step, len(found)) - 1]
+
+
+def split_of(s: ServiceSnapshot) -> Split | None:
+    """The pods of the running step, where requests are divided by them; None when nobody shares them, or when no numbers
+    give its share."""
+    if not ratio.by_pods(s) or step_of(s) is None:
+        return None
+    if stable_lost(s):
+        return Split(ratio.full(s), ratio.full(s), alone=True)
+    found = ratio.splits(s)
+    return found[min(the_candidate(s).step, len(found)) - 1]
+
+
+def too_coarse(s: ServiceSnapshot) -> bool:
+    """No numbers of pods give the share of the step that runs, or of the first one."""
+    if not ratio.by_pods(s) or baking(s) or stable_lost(s):
+        return False
+    found = ratio.splits(s)
+    return found[max(min(the_candidate(s).step, len(found)), 1) - 1] is None
+
+
+def next_too_coarse(s: ServiceSnapshot) -> bool:
+    """No numbers of pods give the share of the step that comes next."""
+    if not ratio.by_pods(s) or baking(s) or at_the_last_step(s):
+        return False
+    return ratio.splits(s)[the_candidate(s).step] is None
+
+
+def passed_and_next_too_coarse(s: ServiceSnapshot) -> bool:
+    return next_too_coarse(s) and step_passed(s)
+
+
+def asks_a_person(s: ServiceSnapshot) -> bool:
+    """The running step is an approval."""
+    step = step_of(s)
+    return step is not None and step.approval is not None
+
+
+def awaits_approval(s: ServiceSnapshot) -> bool:
+    if approvers.named(step_of(s)):
+        return approvers.awaited(s)
+    return asks_a_person(s) and the_candidate(s).approved_step != the_candidate(s).step
+
+
+def analysing(s: ServiceSnapshot) -> bool:
+    """The running step ends when every SLO has passed for long enough."""
+    step = step_of(s)
+    return step is not None and step.analysis is not None
 
 
 def step_number(s: ServiceSnapshot) -> int:
     """The last one in a bake: users met it at 100 percent."""
-    return len(s.service.spec.canary.steps) if baking(s) else the_candidate(s).step
+    return len(steps(s)) if baking(s) else the_candidate(s).step
 
 
 def trial_weights(s: ServiceSnapshot) -> Weights:
@@ -387,8 +537,10 @@ def trial_weights(s: ServiceSnapshot) -> Weights:
 
 def routed(route: RouteView | None, weights: Weights) -> bool:
     """The route names exactly these weights (it may name others with 0)."""
-    if route is None:
+    if route is None or not route.ours:
         return False
+    if route.front is not None:
+        return [revision for revision, weight in weights.items() if weight] == [route.front.selects]
     given = {service: weight for service, weight in route.backends if weight}
     return given == _by_service(weights)
 
@@ -399,11 +551,24 @@ def _by_service(weights: Weights) -> dict[str, int]:
 
 def step_not_routed(s: ServiceSnapshot) -> bool:
     """The route has other weights than the step, or its Gateway refuses it."""
-    return not routed(s.route, trial_weights(s)) or s.route is None or not s.route.serving
+    if (split := split_of(s)) is not None:
+        return not ratio.in_place(s, split) or s.route is None or not s.route.serving
+    if not routed(s.route, trial_weights(s)) or s.route is None or not s.route.serving:
+        return True
+    if experiment.unkept(s, s.route):
+        return True
+    return shadowed(s) and s.route.mirrors != (names.serving(trial(s).revision),)
+
+
+def shadowed(s: ServiceSnapshot) -> bool:
+    """What is on trial gets copies of requests, and no user its answers."""
+    return step_of(s) is not None and trial(s).weight_percent == 0
 
 
 def step_not_programmed(s: ServiceSnapshot) -> bool:
-    """Weights are in the route, but the Gateway has not taken them up yet."""
+    """Weights are in the route, but the Gateway has not taken them up yet; or not all pods of the step are ready."""
+    if (split := split_of(s)) is not None and not ratio.taken_up(s, split):
+        return True
     return s.route is not None and not s.route.programmed
 
 
@@ -416,12 +581,18 @@ def watch_after(s: ServiceSnapshot) -> OnTrial:
     status = trial(s).status
     if s.look is None or status.looked_at is None:
         return status
-    return watch.seen(watch.counted(status, s.now, _interval(s), measured(s), SLOWEST_LOOK), s.look.compared)
+    told = watch.counted(status, s.now, _interval(s), measured(s), all_passed(s), SLOWEST_LOOK)
+    after = watch.seen(told, s.look.compared)
+    return after if withdrawn(s) else watch.tallied(after, [found.count for found in _halves(s)])
 
 
 def held(s: ServiceSnapshot) -> timedelta:
-    """How long the running step, or the bake, was watched."""
-    return timedelta(seconds=watch_after(s).watched_seconds)
+    """How long the running step, or the bake, was watched; in an analysis, how long every SLO has passed."""
+    return timedelta(seconds=_held_by(s, watch_after(s)))
+
+
+def _held_by(s: ServiceSnapshot, status: OnTrial) -> int:
+    return status.passing_seconds if analysing(s) else status.watched_seconds
 
 
 def elapsed(s: ServiceSnapshot) -> timedelta:
@@ -433,6 +604,14 @@ def elapsed(s: ServiceSnapshot) -> timedelta:
 
 def hold(s: ServiceSnapshot) -> timedelta:
     return trial(s).hold
+
+
+def delayed(s: ServiceSnapshot) -> bool:
+    """It has its share, and is not judged yet, as the user wants it at the beginning of each share."""
+    step = step_of(s)
+    if step is None or not step.delays or clock_not_started(s):
+        return False
+    return the_candidate(s).delayed_seconds < s.service.spec.canary.initial_delay_seconds
 
 
 def no_look(s: ServiceSnapshot) -> bool:
@@ -455,7 +634,7 @@ def next_look_in(s: ServiceSnapshot) -> timedelta:
         return interval
     if last > s.now:  # the clock was set back
         return timedelta()
-    left = found.hold - timedelta(seconds=found.status.watched_seconds)
+    left = found.hold - timedelta(seconds=_held_by(s, found.status))
     wait = left if timedelta() < left < interval and not withdrawn(s) else interval
     return max(last + wait - s.now, timedelta())
 
@@ -464,7 +643,8 @@ def look_due(s: ServiceSnapshot) -> bool:
     """Is there something to judge now? The observer asks the metric sources only then."""
     if on_trial(s) is None or s.stable is None:
         return False
-    return (withdrawn(s) or not clock_not_started(s)) and next_look_in(s) == timedelta()
+    begun = not clock_not_started(s) and not delayed(s)
+    return (withdrawn(s) or begun) and next_look_in(s) == timedelta()
 
 
 # --- the verdict --------------------------------------------------------------------------------------------------
@@ -479,7 +659,9 @@ def asked_of(s: ServiceSnapshot) -> str:
 def asked(s: ServiceSnapshot) -> list[Slo]:
     """The SLOs whose query is to be asked. In a bake nobody is on the previous revision: what compares with it cannot be
     measured."""
-    return [slo for slo in s.service.spec.slos if slo.query is not None and not (baking(s) and slos.compares(slo))]
+    return [
+        slo for slo in s.service.spec.slos if slos.query_of(slo) is not None and not (baking(s) and slos.compares(slo))
+    ]
 
 
 def compared(s: ServiceSnapshot) -> list[Slo]:
@@ -497,38 +679,35 @@ def not_compared(s: ServiceSnapshot) -> list[str]:
 
 def verdicts(s: ServiceSnapshot) -> list[SloStatus]:
     """All SLOs judged on this look; one that nobody asked about counts as not measured."""
-    if s.look is None or withdrawn(s):
-        return []
-    return _judged(s)
+    return [] if withdrawn(s) else [found.shown for found in _halves(s)]
 
 
-def _judged(s: ServiceSnapshot) -> list[SloStatus]:
-    return [slos.beside(bound, found.shown if found is not None else None) for bound, found in _halves(s)]
-
-
-def _halves(s: ServiceSnapshot) -> list[tuple[SloStatus | None, Compared | None]]:
-    """Of each SLO that is judged now: its bound, its comparison, or both."""
+def _halves(s: ServiceSnapshot) -> list[Judged]:
+    """Each SLO that is judged now: by its bound, its comparison, or both."""
     if s.look is None:
         return []
     bounds = {slo.name: slos.judged(slo, s.look.samples.get(slo.name, slos.NOT_ASKED)) for slo in asked(s)}
-    compared = s.look.compared
-    both = [(bounds.get(slo.name), compared.get(slo.name)) for slo in s.service.spec.slos]
-    return [halves for halves in both if halves != (None, None)]
+    before = trial(s).status.counts
+    both = [(slo, bounds.get(slo.name), s.look.compared.get(slo.name)) for slo in s.service.spec.slos]
+    return [
+        Judged(slo, bound, compared, judging.counted(slo, before, bound, compared))
+        for slo, bound, compared in both
+        if bound is not None or compared is not None
+    ]
+
+
+def _deciding(s: ServiceSnapshot) -> list[Judged]:
+    return [found for found in _halves(s) if found.decides]
 
 
 def measured(s: ServiceSnapshot) -> bool:
-    """Every SLO gave one fresh number on this look."""
-    return s.look is not None and all(_told(bound, found) for bound, found in _halves(s))
-
-
-def _told(bound: SloStatus | None, found: Compared | None) -> bool:
-    """A comparison that cannot tell yet was measured all the same."""
-    told = bound is None or bound.verdict in (Verdict.PASSED, Verdict.FAILED)
-    return told and (found is None or found.reading.kind is ReadingKind.VALUE)
+    """Every SLO that decides gave one fresh number on this look."""
+    return s.look is not None and all(found.told for found in _deciding(s))
 
 
 def breaches(s: ServiceSnapshot) -> list[SloStatus]:
-    return [found for found in verdicts(s) if found.verdict is Verdict.FAILED]
+    """Those that are acted on."""
+    return [] if withdrawn(s) else [found.shown for found in _deciding(s) if found.breached]
 
 
 def slo_breached(s: ServiceSnapshot) -> bool:
@@ -536,12 +715,12 @@ def slo_breached(s: ServiceSnapshot) -> bool:
 
 
 def all_passed(s: ServiceSnapshot) -> bool:
-    return s.look is not None and not withdrawn(s) and all(_good(bound, found) for bound, found in _halves(s))
+    return s.look is not None and not withdrawn(s) and all(found.good for found in _deciding(s))
 
 
-def _good(bound: SloStatus | None, found: Compared | None) -> bool:
-    passed = found is None or found.proceeds or found.shown.verdict is Verdict.PASSED
-    return passed and (bound is None or bound.verdict is Verdict.PASSED)
+def unopposed(s: ServiceSnapshot) -> bool:
+    """Nothing is against it on this look. After an approval that is enough: a comparison need not be able to tell."""
+    return s.look is not None and all(found.unopposed for found in _deciding(s))
 
 
 def requests_seen(s: ServiceSnapshot) -> int | None:
@@ -554,20 +733,27 @@ def requests_seen(s: ServiceSnapshot) -> int | None:
     return max(0, round(reading.value)) if reading.kind is ReadingKind.VALUE and reading.value is not None else None
 
 
-def requests_count(s: ServiceSnapshot) -> bool:
-    """Steps count requests; a bake, and the wait for metrics, do not."""
-    return s.service.spec.canary.min_requests > 0 and not baking(s) and not withdrawn(s)
+def requests_wanted(s: ServiceSnapshot) -> int:
+    """Steps count requests; an approval, a bake and the wait for metrics do not."""
+    step = step_of(s)
+    if baking(s) or withdrawn(s) or asks_a_person(s) or experiment.running(s):
+        return 0  # an experiment counts outcomes
+    wanted = step.analysis.min_requests if step is not None and step.analysis is not None else None
+    return s.service.spec.canary.min_requests if wanted is None else wanted
 
 
 def enough_requests(s: ServiceSnapshot) -> bool:
-    wanted = s.service.spec.canary.min_requests
-    seen = requests_seen(s)
+    wanted, seen = requests_wanted(s), requests_seen(s)
     return wanted == 0 or (seen is not None and seen >= wanted)
 
 
 def step_passed(s: ServiceSnapshot) -> bool:
     """Held long enough, every SLO passed on this very look, enough requests, and fit for more."""
     if baking(s) or paused(s) or not fit(s):
+        return False
+    if asks_a_person(s):
+        return not awaits_approval(s) and unopposed(s) and not slos_unusable(s)
+    if experiment.running(s) and not experiment.lets_go_on(s):
         return False
     return held(s) >= hold(s) and all_passed(s) and enough_requests(s) and not slos_unusable(s)
 

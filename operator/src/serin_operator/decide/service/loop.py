@@ -10,7 +10,19 @@ from datetime import timedelta
 from serin_operator.api.kinds import MODEL_REVISION, MODEL_SERVICE, Kind
 from serin_operator.api.v1alpha1 import CommandOutcome, ModelRevision, ModelServiceStatus, ObjectMeta, RolloutRecord
 from serin_operator.decide.decision import Decision, Event, Fence, StatusWrite
-from serin_operator.decide.service import canary, children, commands, revisions, traffic, words
+from serin_operator.decide.service import (
+    canary,
+    children,
+    commands,
+    experiment,
+    front,
+    history,
+    lent,
+    monitoring,
+    revisions,
+    traffic,
+    words,
+)
 from serin_operator.decide.service.plan import IDLE, LEAVING, SOON, Plan
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 from serin_operator.decide.service.status import wanted_status
@@ -21,6 +33,7 @@ def decide_service(s: ServiceSnapshot) -> Decision:
     """What to write now, and when to look again."""
     before_hearing, s = s.service.status, commands.heard(s)
     plan = canary.plan(s)
+    monitored = monitoring.after(s, plan)
     before, after = _records_first(s, plan), _records_last(s, plan)
     statuses = (
         *(_record_write(s.by_name[name], record) for name, record in before.items()),
@@ -32,9 +45,28 @@ def decide_service(s: ServiceSnapshot) -> Decision:
         guards=(_fence(MODEL_SERVICE, s.service.metadata),) if before else (),
         statuses=statuses,
         fences=_fences(s, plan, statuses),
-        actions=(*children.applies(s, plan), *traffic.applies(s, plan), *children.deletes(s, plan)),
-        events=(*_told(s), *plan.events),
-        requeue_after=min(plan.requeue_after, _scale_down_in(s, plan)),
+        actions=(
+            *front.applies(s, plan),  # before its pods: who loses requests loses them first
+            *children.applies(s, plan),
+            *traffic.applies(s, plan),
+            *children.deletes(s, plan),
+            *history.forgotten(s, plan),
+        ),
+        events=(
+            *_told(s),
+            *experiment.events(s),
+            *plan.events,
+            *lent.events(s, traffic.wanted_backends(s, plan)),
+            *history.told(s, plan),
+            *monitoring.events(s, monitored),
+        ),
+        requeue_after=min(
+            plan.requeue_after,
+            _scale_down_in(s, plan),
+            max(monitoring.again_in(s), SOON),
+            front.again_in(s, plan),
+        ),
+        told=monitoring.told(monitored),
     )
 
 

@@ -1,10 +1,11 @@
-"""What ClusterEvalPolicies say to a rollout: whether a verdict still stands, and the canary's limits. Facts only."""
+"""Whether a verdict still lets a model in: what ClusterEvalPolicies say, and what the engine can serve. Facts only."""
 
 from dataclasses import replace
 
 from serin_operator.api.v1alpha1 import LabelSelector, Limits, ModelRevision
-from serin_operator.decide.policies import Policies, bounded, changed_since, strictest
+from serin_operator.decide.policies import Policies, bounded, changed_since, no_longer_waived, strictest
 from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.manifests.engines import WITH_ADAPTERS
 
 
 def under(s: ServiceSnapshot, policies: Policies) -> ServiceSnapshot:
@@ -27,6 +28,9 @@ def objection(s: ServiceSnapshot, revision: ModelRevision) -> str:
     """Why its verdict does not stand now; empty when it does. What was promoted once was let in by the rules of then."""
     if revision.status.rollout is not None and revision.status.rollout.promoted_at is not None:
         return ""
+    engine = s.service.spec.runtime.engine
+    if revision.spec.artifact.base is not None and engine not in WITH_ADAPTERS:
+        return f"it is an adapter, and spec.runtime.engine {engine.value} is given merged models only"
     if s.policies.unreadable:
         policy = s.policies.unreadable[0]
         return f"the ClusterEvalPolicy {policy.name!r} {policy.why}"
@@ -35,4 +39,5 @@ def objection(s: ServiceSnapshot, revision: ModelRevision) -> str:
     if changed:
         what = ", ".join(changed)
         return f"it was judged under other policies ({what} changed since): its job judges it anew, if it still exists"
-    return ""
+    gone = no_longer_waived(gate.waivers if gate is not None else (), s.policies.waivers, s.now)
+    return f"the waiver {gone}: its job judges it anew, if it still exists" if gone else ""

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from serin_operator.api.v1alpha1 import ModelRevision, Rejection, RolloutRecord, Verdict
+from serin_operator.api.v1alpha1 import ModelRevision, Rejection, RolloutRecord, SupersedePolicy, Verdict
 from serin_operator.decide.service import policy
 from serin_operator.decide.service.snapshot import ServiceSnapshot
 
@@ -98,10 +98,24 @@ def next_candidate(s: ServiceSnapshot) -> ModelRevision | None:
 
 
 def keeps_its_place(s: ServiceSnapshot) -> bool:
-    """No newer one takes the place of the candidate: a person wants this one promoted, or everything to stand still."""
-    return s.service.status.paused is not None or (
-        s.candidate is not None and s.candidate.promotion_request is not None
-    )
+    """No newer one takes the place of the candidate: a person wants this one promoted, or everything to stand still, or
+    those that have requests to finish."""
+    if s.service.status.paused is not None:
+        return True
+    return s.candidate is not None and (s.candidate.promotion_request is not None or finishes(s))
+
+
+def finishes(s: ServiceSnapshot) -> bool:
+    """The candidate has requests, and the user lets such a one come to its end. One that lost them gives way."""
+    policy_is = s.service.spec.canary.supersede_policy
+    return policy_is is SupersedePolicy.FINISH and s.candidate is not None and s.candidate.step > 0
+
+
+def in_the_queue(s: ServiceSnapshot) -> str:
+    """The newest revision that would take the candidate's place if it did not keep it; empty when there is none."""
+    current = active(s)
+    later = [r for r in waiting(s) if current is not None and newer_than_stable(s, r) and age(r) > age(current)]
+    return max(later, key=age).metadata.name if later else ""
 
 
 def overtaken(s: ServiceSnapshot) -> list[ModelRevision]:

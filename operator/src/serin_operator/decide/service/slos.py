@@ -11,12 +11,16 @@ from datetime import timedelta
 from typing import Final
 
 from serin_operator.api.v1alpha1 import Slo, SloStatus, Verdict
+from serin_operator.decide.service import presets
+from serin_operator.decide.service.presets import query_of
 from serin_operator.decide.service.snapshot import Reading, ReadingKind, ServiceSnapshot
+from serin_operator.manifests import names
 
 DEFAULT_SOURCE = "default"
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-WORDS: Final[tuple[str, ...]] = ("namespace", "service", "revision", "stable")
+WORDS: Final[tuple[str, ...]] = ("namespace", "service", "revision", "stable", "backend", "window")
+WINDOW_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,27 @@ class Unusable:
 
 
 def words_for(s: ServiceSnapshot, revision: str, stable: str) -> dict[str, str]:
-    """What the placeholders stand for."""
+    """What the placeholders stand for, where an SLO has no window of its own."""
     meta = s.service.metadata
-    return {"namespace": meta.namespace, "service": meta.name, "revision": revision, "stable": stable}
+    return {
+        "namespace": meta.namespace,
+        "service": meta.name,
+        "revision": revision,
+        "stable": stable,
+        "backend": names.serving(revision),
+        "window": f"{WINDOW_SECONDS}s",
+    }
+
+
+def asked_as(slo: Slo, words: Mapping[str, str]) -> str | Unusable:
+    """What a metric source is asked for an SLO with bounds."""
+    own = {} if slo.window_seconds is None else {"window": f"{slo.window_seconds}s"}
+    return filled(query_of(slo) or "", {**words, **own})
 
 
 def compares(slo: Slo) -> bool:
     """It needs answers of the stable beside those of the candidate."""
-    return any(found.strip() == "stable" for found in _PLACEHOLDER.findall(slo.query or ""))
+    return any(found.strip() == "stable" for found in _PLACEHOLDER.findall(query_of(slo) or ""))
 
 
 def filled(query: str, words: Mapping[str, str]) -> str | Unusable:
@@ -62,18 +79,27 @@ def unusable(s: ServiceSnapshot) -> Unusable | None:
     """The first thing in the spec's SLOs that no canary could be judged by; found before any canary starts."""
     dummy: dict[str, str] = dict.fromkeys(WORDS, "x")
     for slo in s.service.spec.slos:
+        if slo.dry_run:
+            continue
         if slo.source not in s.settings.sources:
             return Unusable("UnknownMetricSource", f"SLO {slo.name}: {unknown_source(slo.source, s.settings.sources)}")
-        for query in (slo.query, slo.histogram, slo.requests, slo.failures):
+        for query in (query_of(slo), slo.histogram, slo.requests, slo.failures):
             if query is not None and isinstance(found := filled(query, dummy), Unusable):
                 return Unusable(found.reason, f"SLO {slo.name}: {found.message}")
-    if s.service.spec.canary.min_requests and DEFAULT_SOURCE not in s.settings.sources:
+    if _requests_counted(s) and DEFAULT_SOURCE not in s.settings.sources:
         return Unusable(
             "UnknownMetricSource",
             f"canary.minRequests: requests are counted by the metric source {DEFAULT_SOURCE!r}, which the operator does"
             " not have; ask for it in the operator's metricSources, or set minRequests to 0",
         )
     return None
+
+
+def _requests_counted(s: ServiceSnapshot) -> bool:
+    canary = s.service.spec.canary
+    return canary.min_requests > 0 or any(
+        step.analysis is not None and step.analysis.min_requests for step in canary.steps
+    )
 
 
 def unknown_source(name: str, known: tuple[str, ...]) -> str:
@@ -90,6 +116,10 @@ def requests_query(namespace: str, revision: str, since: timedelta) -> str:
 
 def judged(slo: Slo, reading: Reading) -> SloStatus:
     """One SLO against one reading."""
+    if slo.preset is not None and reading.kind is ReadingKind.NO_DATA:
+        return SloStatus(name=slo.name, verdict=Verdict.ERROR, message=presets.absent(slo.preset))
+    if slo.preset is not None and reading.kind is ReadingKind.NOT_A_NUMBER:
+        return SloStatus(name=slo.name, verdict=Verdict.INCONCLUSIVE, message=UNUSED)
     if reading.kind is ReadingKind.NO_DATA:
         return SloStatus(name=slo.name, verdict=Verdict.INCONCLUSIVE, message=explained(reading))
     if reading.kind is not ReadingKind.VALUE or reading.value is None:
@@ -118,6 +148,8 @@ _NO_DATA = (
     "the query found no series yet; if this lasts, check that requests reach the candidate, that Prometheus scrapes its"
     " pods, and the metric's name in the query"
 )
+
+UNUSED: Final = "the metric is there, but no request within its window has moved it yet"
 
 
 def explained(reading: Reading) -> str:

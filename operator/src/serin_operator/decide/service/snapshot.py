@@ -11,15 +11,18 @@ from serin_operator.api.v1alpha1 import (
     CandidateStatus,
     CommandStatus,
     ComparisonStatus,
+    ExperimentStatus,
     Limits,
     ModelRevision,
     ModelService,
     SloStatus,
     StableStatus,
 )
+from serin_operator.decide.job.approvals import NOT_LOOKED, Admission
 from serin_operator.decide.policies import NO_POLICIES, Policies
 from serin_operator.decide.refusals import Refusal
 from serin_operator.manifests import names
+from serin_operator.manifests.front import EVERYBODY
 
 
 class ReadingKind(StrEnum):
@@ -46,6 +49,13 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Grouped:
+    """The answer to one query by a label: numbers, by the label's value."""
+
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """An SLO's comparison with the stable after this look."""
 
@@ -56,12 +66,21 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """The experiment after this look: what status is to keep of it, and why outcomes could not be read."""
+
+    status: ExperimentStatus | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One look at the metrics of the running canary step; there is one for each `intervalSeconds`."""
 
     samples: Mapping[str, Reading]  # by name of the SLO
     requests: Reading | None  # answered since the step began; None when minRequests is 0 and nobody asked
     compared: Mapping[str, Compared] = field(default_factory=dict[str, Compared])  # by name of the SLO
+    tried: Tried | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +95,7 @@ class ServingView:
     crashed_at: datetime | None = None  # when a server last ended by itself
     trouble: str = ""  # what the pods say about why they are not ready
     reachable: bool = True  # its Service exists
+    tried: bool = True  # a pod that is not ready did run: what keeps it is not the cluster
 
     @property
     def answers(self) -> bool:
@@ -104,8 +124,28 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Lent:
+    """What Serin may write of a user's route: one rule's backends that lead to this service."""
+
+    name: str
+    generation: int
+    rule: int  # its place in the route
+    others: tuple[str, ...] = ()  # that lead elsewhere, and have a weight
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The Service that clients use where there is no gateway: whom it selects, and who is really behind it."""
+
+    selects: str  # a revision, EVERYBODY, or "" when somebody wrote something else
+    ready: Mapping[str, int]  # pods that its EndpointSlices give requests to, by revision; "" is of pods nobody knows
+    pods: Mapping[str, int]  # of this service, by revision, ready or not, but for those on their way out
+    says: Mapping[str, Any] = field(repr=False)  # its spec
+
+
+@dataclass(frozen=True, slots=True)
 class RouteView:
-    """The HTTPRoute, read back."""
+    """The HTTPRoute, read back; or, where there is no gateway, the Service in its place (`front`)."""
 
     backends: tuple[tuple[str, int], ...]  # (Service, weight), in the order of the route
     hostnames: tuple[str, ...]
@@ -115,14 +155,27 @@ class RouteView:
     resource_version: str
     problem: str = ""  # what the Gateway says against it
     rules: Sequence[Any] = field(default=(), repr=False)
-    ours: bool = True  # False when a route of this name exists that somebody else made
+    made_at: datetime | None = None
+    testers: tuple[str, ...] = ()  # Services that get testers' requests
+    mirrors: tuple[str, ...] = ()  # Services that get copies of requests
+    arms: tuple[str, ...] = ()  # Services that users of an experiment are kept at
+    obstacle: str = ""  # the reason why it, or a part of its rule, is not Serin's to write; `problem` says it in words
+    lent: Lent | None = None  # of a route of the user's
+    front: Front | None = None  # in place of a route
+
+    @property
+    def ours(self) -> bool:
+        return not self.obstacle
 
     def weight(self, revision: str) -> int:
         """What a revision gets by this route; 0 when it is not named."""
         return dict(self.backends).get(names.serving(revision), 0)
 
     def mentions(self, revision: str) -> bool:
-        return any(service == names.serving(revision) for service, _ in self.backends)
+        if self.front is not None:  # with all pods selected, each that starts is behind it
+            return self.front.selects in (revision, EVERYBODY, "") or revision in self.front.ready
+        named = (*(service for service, _ in self.backends), *self.testers, *self.mirrors, *self.arms)
+        return names.serving(revision) in named
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +184,7 @@ class GatewayView:
 
     programmed: bool
     problem: str = ""
+    name: str = ""  # with its namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +210,17 @@ class ServiceSnapshot:
     look: Look | None  # None when no look was due
     now: datetime
     settings: ServingSettings
+    monitored: Mapping[str, Reading] | None = None  # of the stable, by name of the SLO; None when no look was due
+    drifting: Mapping[str, Reading | Grouped] | None = None  # of the stable, by signal; None when nobody asked
     gateway_problem: str = ""  # why the Gateway could not be read
     asked_through: str = ""  # the field manager that wrote the command's annotation
+    names_held: bool = True  # an admission policy lets nobody give a command in another's name
+    admission: Admission = NOT_LOOKED  # looked up while a step waits for an approval of named people
     heard: CommandStatus | None = None  # a command that came with this look (decide/service/commands.py)
     refused: Refusal | None = None  # a write of the last look that the apiserver refused
     policies: Policies = NO_POLICIES  # ClusterEvalPolicies that select the namespace
+    taken: Mapping[str, str] = field(default_factory=dict[str, str])  # hostnames that other services have, and which
+    claimed: frozenset[str] | None = None  # revisions that jobs which exist have made; None when nobody looked
     limits: Limits | None = None  # theirs; the service's canary is within them already
     by_name: Mapping[str, ModelRevision] = field(init=False)
 

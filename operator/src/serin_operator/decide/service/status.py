@@ -7,12 +7,35 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from serin_operator.api.v1alpha1 import CommandOutcome, Condition, ModelServiceStatus, RolloutRecord
+from serin_operator.api.v1alpha1 import (
+    ApprovalOutcome,
+    CommandOutcome,
+    CommandStatus,
+    Condition,
+    ModelServiceStatus,
+    ReplicaRatioStatus,
+    RolloutRecord,
+)
 from serin_operator.decide import conditions, refusals
 from serin_operator.decide.conditions import Finding
-from serin_operator.decide.service import commands, facts, revisions, slos, words
+from serin_operator.decide.service import (
+    approvers,
+    commands,
+    drift,
+    experiment,
+    facts,
+    front,
+    hostnames,
+    lent,
+    monitoring,
+    ratio,
+    revisions,
+    slos,
+    traffic,
+    words,
+)
 from serin_operator.decide.service.plan import Plan
-from serin_operator.decide.service.snapshot import Compared, Reading, ReadingKind, ServiceSnapshot
+from serin_operator.decide.service.snapshot import Compared, ReadingKind, ServiceSnapshot
 
 
 class State(StrEnum):
@@ -22,6 +45,7 @@ class State(StrEnum):
     CANARY = "Canary"
     PAUSED = "Paused"
     WITHDRAWN = "Withdrawn"
+    AWAITING_APPROVAL = "AwaitingApproval"
     BAKING = "Baking"
     ROLLING_BACK = "RollingBack"
     DEGRADED = "Degraded"
@@ -31,6 +55,7 @@ def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
     before = s.service.status
     generation = s.service.metadata.generation
     found = [finding(s, plan) for finding in FINDINGS]
+    shared = front.told(s, plan)
     return ModelServiceStatus(
         observed_generation=generation,
         state=state(s, plan).value,
@@ -39,13 +64,29 @@ def wanted_status(s: ServiceSnapshot, plan: Plan) -> ModelServiceStatus:
         stable=plan.stable,
         candidate=plan.candidate,
         bake=plan.bake,
+        monitoring=monitoring.after(s, plan),
+        experiment=experiment.after(s),
+        lent_route=lent.after(s, traffic.wanted_backends(s, plan)),
+        replica_ratio=shared,
         rollback=plan.rollback,
         paused=before.paused,
-        commands=commands.journal(s, plan.rollback, plan.sentence),
-        canary_percent=s.weight(plan.candidate.revision) if plan.candidate is not None else None,
+        commands=_journal(s, plan),
+        canary_percent=_canary_percent(s, plan, shared),
         slos=list(plan.slos) if plan.slos is not None else before.slos,
         slos_judged_at=s.now if s.look is not None else before.slos_judged_at,
     )
+
+
+def _canary_percent(s: ServiceSnapshot, plan: Plan, shared: ReplicaRatioStatus | None) -> int | None:
+    """By the weights of the route, or by the pods that are ready."""
+    if shared is not None:
+        return round(float(shared.given_percent))
+    return s.weight(plan.candidate.revision) if plan.candidate is not None else None
+
+
+def _journal(s: ServiceSnapshot, plan: Plan) -> list[CommandStatus]:
+    said = commands.journal(s, plan.rollback, plan.sentence)
+    return [*approvers.ended_by(s, plan.stable, plan.candidate), *said][: commands.REMEMBERED]
 
 
 # --- state --------------------------------------------------------------------------------------------------------
@@ -65,6 +106,17 @@ def _paused(s: ServiceSnapshot, plan: Plan) -> bool:
 
 def _under_traffic(s: ServiceSnapshot, plan: Plan) -> bool:
     return plan.candidate is not None and plan.candidate.step > 0
+
+
+def _awaiting_approval(s: ServiceSnapshot, plan: Plan) -> bool:
+    candidate = plan.candidate
+    if candidate is None or candidate.step == 0:
+        return False
+    steps = facts.steps(s)
+    step = steps[min(candidate.step, len(steps)) - 1]
+    if approvers.named(step):
+        return candidate.approval is None or candidate.approval.outcome is not ApprovalOutcome.APPROVED
+    return step.approval is not None and candidate.approved_step != candidate.step
 
 
 def _withdrawn(s: ServiceSnapshot, plan: Plan) -> bool:
@@ -88,6 +140,7 @@ STATES: Final[tuple[tuple[State, Callable[[ServiceSnapshot, Plan], bool]], ...]]
     (State.DEGRADED, _stable_silent),
     (State.PAUSED, _paused),
     (State.WITHDRAWN, _withdrawn),
+    (State.AWAITING_APPROVAL, _awaiting_approval),
     (State.CANARY, _under_traffic),
     (State.BAKING, _baking),
     (State.DEPLOYING, _being_started),
@@ -112,7 +165,10 @@ def ready(s: ServiceSnapshot, plan: Plan) -> Finding:
             return conditions.true("Ready", "PreviousServes", f"{previous} answers in place of {plan.stable.revision}")
         return conditions.false("Ready", plan.hold or "StableNotReady", plan.sentence)
     if s.route is None or not s.route.serving:
-        problem = s.route.problem if s.route is not None else "the route is being written"
+        way = f"Service {s.service.metadata.name}" if ratio.by_pods(s) else "route"
+        waits = _taken(s) if hostnames.none_free(s) else f"the {way} is being written"
+        problem = s.route.problem if s.route is not None else waits
+        problem = problem or ("its rule is being written" if lent.is_lent(s) else "")
         return conditions.false("Ready", "RouteNotProgrammed", problem)
     return conditions.true("Ready", "Serving", f"{plan.stable.revision} answers")
 
@@ -143,28 +199,59 @@ def stalled(s: ServiceSnapshot, plan: Plan) -> Finding:
     if (found := slos.unusable(s)) is not None:
         return conditions.true("Stalled", found.reason, found.message)
     if s.route is not None and not s.route.ours:
-        return conditions.true("Stalled", "RouteNameTaken", s.route.problem)
+        return conditions.true("Stalled", s.route.obstacle, s.route.problem)
+    if hostnames.none_free(s):
+        return conditions.true("Stalled", hostnames.TAKEN, _taken(s))
+    if plan.hold == "ShareTooCoarse":
+        return conditions.true("Stalled", plan.hold, plan.sentence)
     return conditions.false("Stalled", "NotStalled")
 
 
 def gateway_ready(s: ServiceSnapshot, plan: Plan) -> Finding:
-    ref = s.service.spec.traffic.gateway_ref
+    if ratio.by_pods(s):
+        return conditions.unknown("GatewayReady", "NoGateway", "spec.traffic.provider is ReplicaRatio: there is none")
     if s.gateway is None:
-        problem = s.gateway_problem or (
-            f"Gateway {ref.namespace}/{ref.name} does not exist; create it, or correct spec.traffic.gatewayRef"
-        )
-        return conditions.false("GatewayReady", "GatewayNotFound", problem)
+        return conditions.false("GatewayReady", "GatewayNotFound", s.gateway_problem or _no_gateway(s))
     if not s.gateway.programmed:
         problem = s.gateway.problem or "its controller has not programmed it yet"
-        return conditions.false(
-            "GatewayReady", "GatewayNotProgrammed", f"Gateway {ref.namespace}/{ref.name}: {problem}"
-        )
+        return conditions.false("GatewayReady", "GatewayNotProgrammed", f"Gateway {s.gateway.name}: {problem}")
     return conditions.true("GatewayReady", "Programmed")
 
 
+def _no_gateway(s: ServiceSnapshot) -> str:
+    ref = s.service.spec.traffic.gateway
+    return f"Gateway {ref.namespace}/{ref.name} does not exist; create it, or correct spec.traffic.gatewayRef"
+
+
+def _taken(s: ServiceSnapshot) -> str:
+    ref = s.service.spec.traffic.gateway
+    return hostnames.sentence(s.taken, f"{ref.namespace}/{ref.name}")
+
+
+def _front_in_force(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """Of the Service that clients use, and of who is behind it."""
+    if s.route is None:
+        return conditions.unknown("RouteProgrammed", "NoRoute", "there is a Service once a model is ready")
+    if not s.route.ours:
+        return conditions.false("RouteProgrammed", s.route.obstacle, s.route.problem)
+    shared = front.told(s, plan)
+    said = shared.message if shared is not None else ""
+    if s.route.programmed:
+        return conditions.true("RouteProgrammed", "EndpointsAgree", said)
+    return conditions.unknown("RouteProgrammed", "Pending", said or "its endpoints are not yet those that it selects")
+
+
 def route_programmed(s: ServiceSnapshot, plan: Plan) -> Finding:
+    if ratio.by_pods(s):
+        return _front_in_force(s, plan)
+    if s.taken:
+        return conditions.false("RouteProgrammed", hostnames.TAKEN, _taken(s))
     if s.route is None:
         return conditions.unknown("RouteProgrammed", "NoRoute", "there is a route once a model is ready")
+    if not s.route.ours and lent.is_lent(s):
+        return conditions.false("RouteProgrammed", s.route.obstacle, s.route.problem)
+    if lent.is_lent(s) and plan.stable is None:
+        return conditions.unknown("RouteProgrammed", "NoModel", "its rule is written once a model is ready")
     if s.route.programmed:
         return conditions.true("RouteProgrammed", "Programmed")
     if s.route.problem:
@@ -192,14 +279,25 @@ def _running_canary(s: ServiceSnapshot, plan: Plan) -> Finding:
     if plan.candidate.withdrawn_at is not None:
         return conditions.unknown("CanaryHealthy", "Withdrawn", plan.sentence)
     if plan.candidate.step == 0:
-        return conditions.unknown("CanaryHealthy", "NoTrafficYet", plan.sentence)
+        return conditions.unknown("CanaryHealthy", _blocked(s, plan) or "NoTrafficYet", plan.sentence)
+    view = s.serving(plan.candidate.revision)
+    if view is None or not view.answers:
+        return conditions.unknown("CanaryHealthy", _blocked(s, plan) or "NotReady", plan.sentence)
     if s.look is None:
         same = s.candidate is not None and s.candidate.revision == plan.candidate.revision and s.candidate.step > 0
         before = _before(s, "CanaryHealthy") if same else None
         return _kept(before) if before is not None else conditions.unknown("CanaryHealthy", "NotJudgedYet")
+    if plan.hold == "Overdue":
+        return conditions.unknown("CanaryHealthy", "Overdue", plan.sentence)
     if facts.all_passed(s):
         return conditions.true("CanaryHealthy", "SlosHold", plan.sentence)
     return conditions.unknown("CanaryHealthy", "Blind" if plan.hold == "Blind" else "NotMeasured", plan.sentence)
+
+
+def _blocked(s: ServiceSnapshot, plan: Plan) -> str:
+    """The reason, when the cluster does not run the candidate's pods and they say why."""
+    view = s.serving(plan.candidate.revision) if plan.candidate is not None else None
+    return plan.hold if plan.hold == "PodsBlocked" and view is not None and view.trouble else ""
 
 
 def baked(s: ServiceSnapshot, plan: Plan) -> Finding:
@@ -223,7 +321,7 @@ def writes_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
 
 def command_accepted(s: ServiceSnapshot, plan: Plan) -> Finding:
     """What became of the newest command."""
-    found = commands.journal(s, plan.rollback, plan.sentence)
+    found = _journal(s, plan)
     if not found:
         return conditions.unknown("CommandAccepted", "NoCommand", "nobody has said anything by serin.dev/command")
     if found[0].outcome is CommandOutcome.REFUSED:
@@ -243,6 +341,16 @@ def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
     return conditions.unknown("MetricsAvailable", "NoCanary", "metrics are asked for while a canary runs or bakes")
 
 
+def slos_hold(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """Of the stable, once nothing is on trial."""
+    return monitoring.finding(plan, monitoring.after(s, plan))
+
+
+def drifted(s: ServiceSnapshot, plan: Plan) -> Finding:
+    """Whether what is asked and answered still looks like the evaluation set."""
+    return drift.finding(s, monitoring.after(s, plan))
+
+
 def _held(plan: Plan) -> str:
     if plan.bake is not None:
         return "the bake is not counted on meanwhile"
@@ -253,10 +361,15 @@ def _held(plan: Plan) -> str:
 
 def _measured(s: ServiceSnapshot, plan: Plan) -> Finding:
     assert s.look is not None
-    readings: dict[str, Reading] = dict(s.look.samples)
+    dry = {slo.name for slo in s.service.spec.slos if slo.dry_run}
+    readings = {name: reading for name, reading in s.look.samples.items() if name not in dry}
     if s.look.requests is not None and s.look.requests.kind is not ReadingKind.NO_DATA:
         readings["requests"] = s.look.requests
-    readings.update((name, one.reading) for name, one in s.look.compared.items() if name not in readings or _tells(one))
+    readings.update(
+        (name, one.reading)
+        for name, one in s.look.compared.items()
+        if name not in dry and (name not in readings or _tells(one))
+    )
     for name, reading in readings.items():
         if reading.kind is not ReadingKind.VALUE:
             text = slos.explained(reading)
@@ -278,6 +391,8 @@ FINDINGS: Final = (
     canary_healthy,
     baked,
     metrics_available,
+    slos_hold,
+    drifted,
     writes_accepted,
     command_accepted,
 )

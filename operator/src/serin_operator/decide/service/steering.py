@@ -114,7 +114,7 @@ def _rejecting(
         reason="RolledBackByPerson",
         message=words.rejected_by_person(s, bad.metadata.name, back),
         at=s.now,
-        step=len(s.service.spec.canary.steps),
+        step=len(facts.steps(s)),
         weight_percent=100,
         request=back.request,
     )

@@ -4,11 +4,11 @@ A difference of two clock readings is not time that anybody watched: the clock m
 operator been away. So each look adds what passed since the last one, as far as that can be believed. Not here: what follows from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, Watched
+from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, SloCounts, Watched
 from serin_operator.decide.service.snapshot import Compared
 
 OnTrial = CandidateStatus | BakeStatus
@@ -18,9 +18,11 @@ _NOTHING: Final[dict[str, Any]] = {
     "looked_at": None,
     "elapsed_seconds": 0,
     "watched_seconds": 0,
+    "passing_seconds": 0,
     "blind_seconds": 0,
     "not_ready_seconds": 0,
     "last_crash_at": None,
+    "counts": [],
 }
 
 
@@ -53,8 +55,9 @@ def begun(status: W, now: datetime, last_crash_at: datetime | None) -> W:
     )
 
 
-def counted(status: W, now: datetime, interval: int, measured: bool, slowest_look: int) -> W:
-    """After a look at the metrics. Blind looks may wait for an answer until it is given up: that time is blind, too."""
+def counted(status: W, now: datetime, interval: int, measured: bool, good: bool, slowest_look: int) -> W:
+    """After a look at the metrics. `good`: every SLO passed. Blind looks may wait for an answer until it is given up: that
+    time is blind, too."""
     seconds = passed(status.looked_at, now, interval)
     blind = status.blind_seconds + passed(status.looked_at, now, interval, late=slowest_look)
     return status.model_copy(
@@ -62,6 +65,7 @@ def counted(status: W, now: datetime, interval: int, measured: bool, slowest_loo
             "looked_at": now,
             "elapsed_seconds": status.elapsed_seconds + seconds,
             "watched_seconds": status.watched_seconds + (seconds if measured else 0),
+            "passing_seconds": status.passing_seconds + seconds if good else 0,
             "blind_seconds": 0 if measured else blind,
         }
     )
@@ -75,14 +79,20 @@ def seen(status: W, compared: Mapping[str, Compared]) -> W:
     return status.model_copy(update={"comparisons": found})
 
 
-def waiting(status: W, now: datetime, poll: timedelta) -> W:
-    """Its pods are not ready: it has no traffic, and the time is counted that this takes."""
+def tallied(status: W, counts: Iterable[SloCounts]) -> W:
+    """With what was counted of each SLO, as far as there is something to remember."""
+    return status.model_copy(update={"counts": [one for one in counts if one.failures or one.consecutive_errors]})
+
+
+def waiting(status: W, now: datetime, poll: timedelta, counts: bool = True) -> W:
+    """Its pods are not ready: it has no traffic, and the time is counted that this takes, unless that is the cluster's."""
     if started_at(status) is not None:
         return stopped(status).model_copy(update={"looked_at": now})
     last = status.looked_at
     if last is not None and timedelta() <= now - last < poll:
         return status  # not worth a write yet
-    return status.model_copy(update={"looked_at": now, "not_ready_seconds": waited(status, now, poll)})
+    seconds = waited(status, now, poll) if counts else status.not_ready_seconds
+    return status.model_copy(update={"looked_at": now, "not_ready_seconds": seconds})
 
 
 def waited(status: Watched, now: datetime, poll: timedelta) -> int:
@@ -103,9 +113,35 @@ def without_stable(candidate: CandidateStatus, now: datetime, poll: timedelta, s
     return candidate.model_copy(update={"stable_silent_seconds": seconds, "stable_silent_at": now})
 
 
+def delayed(candidate: CandidateStatus, now: datetime, poll: timedelta) -> CandidateStatus:
+    """Under traffic, and not judged yet."""
+    last = candidate.looked_at
+    if last is not None and timedelta() <= now - last < poll:
+        return candidate  # not worth a write yet
+    seconds = candidate.delayed_seconds + passed(last, now, int(poll.total_seconds()))
+    return candidate.model_copy(update={"looked_at": now, "delayed_seconds": seconds})
+
+
+def under_way(candidate: CandidateStatus, now: datetime, poll: timedelta, counts: bool) -> CandidateStatus:
+    """How long it has been in its steps, and in the running one; a time that does not count is left out."""
+    last = candidate.counted_at
+    if not counts:
+        return candidate.model_copy(update={"counted_at": None}) if last is not None else candidate
+    if last is not None and timedelta() <= now - last < poll:
+        return candidate  # not worth a write yet
+    seconds = passed(last, now, int(poll.total_seconds()))
+    return candidate.model_copy(
+        update={
+            "counted_at": now,
+            "rollout_seconds": candidate.rollout_seconds + seconds,
+            "step_seconds": candidate.step_seconds + seconds,
+        }
+    )
+
+
 def _nothing(status: Watched) -> dict[str, Any]:
     """What a watch begins with; comparisons begin anew with it."""
-    return {**_NOTHING, "comparisons": []} if isinstance(status, CandidateStatus) else _NOTHING
+    return {**_NOTHING, "comparisons": [], "delayed_seconds": 0} if isinstance(status, CandidateStatus) else _NOTHING
 
 
 def _start_of(status: Watched) -> str:

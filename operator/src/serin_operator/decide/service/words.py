@@ -1,9 +1,21 @@
 """The sentences of the service loop: what happens, with numbers, and what a person can do. Nothing is decided here."""
 
 from serin_operator.api.v1alpha1 import CommandStatus, ModelRevision, RollbackStatus
-from serin_operator.decide.service import commands, facts, policy, revisions
+from serin_operator.decide.service import (
+    approvers,
+    commands,
+    experiment,
+    facts,
+    front,
+    hostnames,
+    policy,
+    ratio,
+    revisions,
+)
 from serin_operator.decide.service.slos import Unusable
 from serin_operator.decide.service.snapshot import ServiceSnapshot
+from serin_operator.decide.steps import Step
+from serin_operator.manifests import names
 
 _STAYS_REJECTED = "this model (by its digest) stays rejected"
 
@@ -29,6 +41,32 @@ def steps_back(s: ServiceSnapshot, number: int) -> str:
     name = facts.the_candidate(s).revision
     where = f"goes on from step {number}" if number else "begins its steps anew"
     return f"the candidate {name} {where}: a ClusterEvalPolicy lets a step add at most {most} percent of the traffic"
+
+
+def too_coarse(s: ServiceSnapshot) -> str:
+    """Which step it is, and what would help."""
+    candidate, steps, shares = facts.the_candidate(s), facts.steps(s), ratio.splits(s)
+    now = max(min(candidate.step, len(steps)), 1)
+    number = now if facts.too_coarse(s) else now + 1
+    keeps = "gets no traffic" if facts.too_coarse(s) else "keeps its share"
+    percent = steps[number - 1].weight_percent
+    pods = f"{ratio.most(s)} pods in all (spec.traffic.maxReplicas; twice spec.runtime.replicas when it is not given)"
+    why = f"{pods} give no share as small as the {percent} percent of step {number} of {len(steps)}"
+    stride = s.limits.max_canary_step_percent if s.limits is not None else None
+    before = shares[number - 2] if number > 1 else None
+    if percent >= 100 and stride is not None:
+        given = f"{float(100 * before.share):.0f}" if before is not None else "0"
+        why = (
+            f"step {number} of {len(steps)} would take it from about {given} percent, the most that {pods} give before, to"
+            f" {percent} at once, and a ClusterEvalPolicy lets a step add {stride} percent"
+        )
+    return f"{candidate.revision} {keeps}: {why}; maxReplicas: {ratio.enough(s)} gives every step what it asks"
+
+
+def hostname_taken(s: ServiceSnapshot) -> str:
+    ref = s.service.spec.traffic.gateway
+    what = f"{s.candidate.revision} goes no further" if s.candidate is not None else "nothing is started"
+    return f"{what}: {hostnames.sentence(s.taken, f'{ref.namespace}/{ref.name}')}"
 
 
 def first_deploying(s: ServiceSnapshot, name: str) -> str:
@@ -89,21 +127,54 @@ def unjudgeable(s: ServiceSnapshot, found: Unusable) -> str:
 def not_ready(s: ServiceSnapshot) -> str:
     name = facts.trial(s).revision
     if facts.before_traffic(s):
-        return f"{name} gets no traffic yet: it is being started{_pods(s, name)}"
+        return f"{name} gets no traffic yet: it is being started{_pods(s, name)}{_blocked(s)}"
     where = f"; {facts.trial(s).refuge} serves meanwhile" if facts.all_to_refuge(s) is not None else ""
-    return f"{name} lost its traffic: no pod answers{_pods(s, name)}{where}"
+    return f"{name} lost its traffic: no pod answers{_pods(s, name)}{where}{_blocked(s)}"
+
+
+def _blocked(s: ServiceSnapshot) -> str:
+    """Only when the pods say why: in their first moments nobody has run them either."""
+    view = facts.trial_view(s)
+    if not facts.blocked(s) or view is None or not view.trouble:
+        return ""
+    return "; the cluster has not run it, which does not count against the model: mend that, or say abort/<nonce>"
 
 
 def routing(s: ServiceSnapshot) -> str:
     trial = facts.trial(s)
-    wait = f"{trial.revision} is to get {trial.weight_percent} percent; waiting for the Gateway to take up the route"
+    if ratio.by_pods(s):
+        return f"{trial.revision} is to get {trial.weight_percent} percent; {front.awaited(s)}"
+    wait = f"{trial.revision} is to get {_share(s)}; waiting for the Gateway to take up the route"
     return f"{wait}: {s.route.problem}" if s.route is not None and s.route.problem else wait
 
 
 def step_begins(s: ServiceSnapshot, number: int) -> str:
-    steps = s.service.spec.canary.steps
-    percent = facts.percent_of(s, steps[number - 1])
-    return f"{facts.the_candidate(s).revision} goes to {percent} percent, step {number} of {len(steps)}{_lost(s)}"
+    steps, name = facts.steps(s), facts.the_candidate(s).revision
+    step, where = steps[number - 1], f"step {number} of {len(steps)}"
+    percent = facts.percent_of(s, step)
+    if step.approval is not None:
+        until = (
+            f"until {approvers.who(step.approval)} approves"
+            if approvers.named(step)
+            else "until a person says approve/<nonce>"
+        )
+        return f"{name} keeps {percent} percent {until}, {where}{_for_approver(step)}"
+    if step.analysis is not None:
+        return f"{name} keeps {percent} percent until every SLO has passed for {_hold(step)} s, {where}{_lost(s)}"
+    if step.experiment is not None:
+        return f"{name} keeps {percent} percent of the users for an experiment, {where}{_lost(s)}"
+    if percent == 0:
+        return f"{name} gets copies of all requests, and no user its answers, {where}"
+    return f"{name} goes to {percent} percent, {where}{_lost(s)}"
+
+
+def _hold(step: Step) -> int:
+    return int(step.hold.total_seconds())
+
+
+def _for_approver(step: Step | None) -> str:
+    said = step.approval.message if step is not None and step.approval is not None else None
+    return f" ({said})" if said else ""
 
 
 def _lost(s: ServiceSnapshot) -> str:
@@ -126,10 +197,11 @@ def holding(s: ServiceSnapshot) -> str:
         ]
     else:
         parts = [
-            f"{trial.revision} gets {trial.weight_percent} percent{_lost(s)}",
+            f"{trial.revision} gets {_share(s)}{_lost(s)}",
             f"step {min(facts.the_candidate(s).step, _steps(s))} of {_steps(s)}",
-            f"{seconds} of {hold} s watched",
+            _awaited(s, seconds, hold),
             *_requests(s),
+            *_queue(s),
         ]
     found = ", ".join(
         one.message if one.value is not None else f"{one.name}: {one.message}" for one in facts.verdicts(s)
@@ -139,31 +211,89 @@ def holding(s: ServiceSnapshot) -> str:
     return ", ".join(parts) + _paused(s) + (f"; {found}" if found else "") + alone
 
 
+def _share(s: ServiceSnapshot) -> str:
+    trial = facts.trial(s)
+    if facts.split_of(s) is not None and trial.weight_percent < 100:
+        return front.share(s, trial.weight_percent)
+    got = "copies of all requests" if facts.shadowed(s) else f"{trial.weight_percent} percent"
+    testers = s.route is not None and names.serving(trial.revision) in s.route.testers
+    return f"{got} and what testers ask" if testers else got
+
+
 def _waiting(s: ServiceSnapshot) -> list[str]:
     """Who is next, when the bake is over."""
     chosen = revisions.next_candidate(s)
     return [f"{chosen.metadata.name} waits until the bake is over"] if chosen is not None else []
 
 
-def withdrawn(s: ServiceSnapshot) -> str:
-    timeout = s.service.spec.canary.blindness.timeout_seconds
+def _awaited(s: ServiceSnapshot, seconds: int, hold: int) -> str:
+    """What the running step goes on for."""
+    if facts.awaits_approval(s):
+        step = facts.step_of(s)
+        said = approvers.standing(s).message if approvers.named(step) else "waits for a person to say approve/<nonce>"
+        return f"{said}{_for_approver(step)}"
+    if facts.asks_a_person(s):
+        return approvers.standing(s).message if approvers.named(facts.step_of(s)) else "approved"
+    if facts.analysing(s):
+        return f"every SLO has passed for {seconds} of {hold} s"
+    if experiment.running(s):
+        return experiment.told(s)
+    return f"{seconds} of {hold} s watched"
+
+
+def delayed(s: ServiceSnapshot) -> str:
+    trial, candidate = facts.trial(s), facts.the_candidate(s)
+    delay = s.service.spec.canary.initial_delay_seconds
     return (
-        f"{facts.the_candidate(s).revision} loses its traffic: it could not be measured for {timeout} s"
+        f"{trial.revision} gets {trial.weight_percent} percent{_lost(s)}, step {min(candidate.step, _steps(s))} of"
+        f" {_steps(s)}, and is judged after {delay} s (spec.canary.initialDelaySeconds){_paused(s)}"
+    )
+
+
+def why_overdue(s: ServiceSnapshot) -> str:
+    candidate, step = facts.the_candidate(s), facts.step_of(s)
+    if step is not None and facts.step_overdue(s, step):
+        return f"its step has taken {candidate.step_seconds} s, and its maxDurationSeconds is {step.max_seconds}"
+    most = s.service.spec.canary.max_duration_seconds
+    return f"its steps have taken {candidate.rollout_seconds} s, and spec.canary.maxDurationSeconds is {most}"
+
+
+def overdue(s: ServiceSnapshot) -> str:
+    decide = "skip/<nonce>, promote/<nonce> or abort/<nonce> decides"
+    return f"{holding(s)}; it goes no further by itself: {why_overdue(s)}; {decide}"
+
+
+def _queue(s: ServiceSnapshot) -> list[str]:
+    """Who waits for the candidate to finish, and what would let it in."""
+    later = revisions.in_the_queue(s) if revisions.finishes(s) else ""
+    return [f"{later} waits until it has finished (spec.canary.supersedePolicy)"] if later else []
+
+
+def withdrawn(s: ServiceSnapshot) -> str:
+    return (
+        f"{facts.the_candidate(s).revision} loses its traffic: it could not be measured {_how_long(s)}"
         f" ({_unmeasured(s)}); it begins anew when there are metrics again"
     )
+
+
+def _how_long(s: ServiceSnapshot) -> str:
+    status = facts.watch_after(s)
+    if status.blind_seconds >= s.service.spec.canary.blindness.timeout_seconds:
+        return f"for {status.blind_seconds} s"
+    return ", ".join(f"at {one.consecutive_errors} looks in a row ({one.name})" for one in facts.erring(s, status))
 
 
 def holds_blindly(s: ServiceSnapshot) -> str:
     trial = facts.trial(s)
     return (
-        f"{trial.revision} keeps {trial.weight_percent} percent and could not be measured for"
-        f" {facts.watch_after(s).blind_seconds} s ({_unmeasured(s)}); it goes on when it can be, and"
+        f"{trial.revision} keeps {trial.weight_percent} percent and could not be measured"
+        f" {_how_long(s)} ({_unmeasured(s)}); it goes on when it can be, and"
         " spec.canary.blindness.action: Withdraw would take its traffic away"
     )
 
 
 def _unmeasured(s: ServiceSnapshot) -> str:
-    return "; ".join(f"{one.name}: {one.message}" for one in facts.verdicts(s) if one.value is None)
+    return "; ".join(f"{one.name}: {one.message}" for one in facts.verdicts(s) if one.value is None and not one.dry_run)
 
 
 def awaits_metrics(s: ServiceSnapshot) -> str:
@@ -193,7 +323,7 @@ def bake_void(s: ServiceSnapshot) -> str:
 
 
 def _requests(s: ServiceSnapshot) -> list[str]:
-    wanted = s.service.spec.canary.min_requests
+    wanted = facts.requests_wanted(s)
     if wanted == 0 or s.look is None:
         return []
     seen = facts.requests_seen(s)
@@ -219,9 +349,9 @@ def late(s: ServiceSnapshot) -> str:
     return f"not ready within {deadline} s{_pods(s, facts.trial(s).revision)}"
 
 
-def rejection(s: ServiceSnapshot, why: str, by_person: bool) -> str:
+def rejection(s: ServiceSnapshot, why: str, may_be_good: bool) -> str:
     """What goes into the revision's record: the numbers, where, and what to do."""
-    advice = _let_in_again(facts.trial(s).revision) if by_person else _advice(s)
+    advice = _let_in_again(facts.trial(s).revision) if may_be_good else _advice(s)
     return f"{why} {_where(s)}; {_STAYS_REJECTED}; {advice}"
 
 
@@ -337,7 +467,7 @@ def rejected_by_person(s: ServiceSnapshot, name: str, back: RollbackStatus) -> s
 
 
 def _steps(s: ServiceSnapshot) -> int:
-    return len(s.service.spec.canary.steps)
+    return len(facts.steps(s))
 
 
 def _pods(s: ServiceSnapshot, name: str) -> str:

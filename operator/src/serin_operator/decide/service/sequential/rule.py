@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from serin_operator.api.v1alpha1 import Verdict
 
@@ -84,16 +85,16 @@ def log_mean(values: Sequence[float]) -> float:
     return log_sum(values) - math.log(len(values))
 
 
-def bound(information: float, level: float) -> float:
+TIGHTEST: Final = 20.0  # a standard error of 0.22 on the log scale, a quarter up or down
+
+
+def bound(information: float, level: float, tightest: float = TIGHTEST) -> float:
     """Half the width of a two-sided confidence sequence for a normal mean known with `information` (1 / variance).
 
     The normal mixture of Robbins, in the form of Howard, Ramdas, McAuliffe, Sekhon (Ann. Stat. 2021, arXiv 1810.08240),
-    eq. 14, tuned to be tightest near `_TIGHTEST`.
+    eq. 14, tuned to be tightest near `tightest`.
     """
     if information <= 0:
         return math.inf
-    total = information + _TIGHTEST
-    return math.sqrt(total * (math.log(total / _TIGHTEST) - 2 * math.log(level))) / information
-
-
-_TIGHTEST = 20.0  # a standard error of 0.22 on the log scale, a quarter up or down
+    total = information + tightest
+    return math.sqrt(total * (math.log(total / tightest) - 2 * math.log(level))) / information
