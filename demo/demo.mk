@@ -9,3 +9,7 @@ demo: venv ## boot a cluster, install Serin, play the three stories, print the t
 .PHONY: test-e2e
 test-e2e: venv ## the stories, bad input and faults against a running cluster
 	@$(DEMO) $(PY) -m pytest -s tests/e2e
+
+.PHONY: test-training-faults
+test-training-faults: venv ## all faults of training on a running cluster: processes, pods, node, memory, disk (root, its own node)
+	@$(DEMO) $(PY) -m pytest -s tests/e2e/test_6_training_faults.py --training-faults

@@ -5,6 +5,7 @@ It has an apiserver of its own, since the admission policy would stand in the wa
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 import yaml
 from serin_devcluster.apiserver import ApiServer
 from serin_devcluster.gobuild import find_program
+from serin_operator.api.kinds import Kind
+from serin_operator.observe.admission import admission_of
 from serin_operator.settings import Settings
 from support.objects import MINIMAL, changed
 
@@ -114,10 +117,14 @@ def test_the_operator_may_do_nothing_with_secrets(installed: ApiServer, verb: st
     [
         ("watch", "finetunejobs.serin.dev"),
         ("watch", "clusterevalpolicies.serin.dev"),
+        ("watch", "evalwaivers.serin.dev"),
         ("patch", "finetunejobs.serin.dev/status"),
         ("patch", "modelservices.serin.dev/status"),
         ("patch", "modelrevisions.serin.dev/status"),
+        ("patch", "clusterevalpolicies.serin.dev/status"),
+        ("patch", "evalwaivers.serin.dev/status"),
         ("create", "modelrevisions.serin.dev"),
+        ("delete", "modelrevisions.serin.dev"),
         ("create", "jobs.batch"),
         ("delete", "jobs.batch"),
         ("patch", "configmaps"),
@@ -127,6 +134,7 @@ def test_the_operator_may_do_nothing_with_secrets(installed: ApiServer, verb: st
         ("patch", "httproutes.gateway.networking.k8s.io"),
         ("get", "persistentvolumeclaims"),
         ("get", "namespaces"),
+        ("list", "namespaces"),
         ("create", "events.events.k8s.io"),
     ],
 )
@@ -139,8 +147,10 @@ def test_the_operator_may_do_what_it_does(installed: ApiServer, verb: str, resou
     [
         ("patch", "finetunejobs.serin.dev"),
         ("update", "modelservices.serin.dev"),
-        ("delete", "modelrevisions.serin.dev"),
         ("create", "clusterevalpolicies.serin.dev"),
+        ("create", "evalwaivers.serin.dev"),
+        ("patch", "evalwaivers.serin.dev"),
+        ("get", "validatingadmissionpolicies.admissionregistration.k8s.io"),
         ("create", "pods"),
         ("patch", "jobs.batch"),
         ("delete", "httproutes.gateway.networking.k8s.io"),
@@ -152,6 +162,26 @@ def test_the_operator_may_do_what_it_does(installed: ApiServer, verb: str, resou
 )
 def test_the_operator_may_not_do_more(installed: ApiServer, verb: str, resource: str) -> None:
     assert not may(installed, verb, resource)
+
+
+@pytest.mark.parametrize("kind", ["validatingadmissionpolicy", "validatingadmissionpolicybinding"])
+def test_the_operator_reads_what_holds_people_to_their_names_and_no_other_admission_policy(
+    installed: ApiServer, kind: str
+) -> None:
+    installed.kubectl("get", kind, "serin-approvals", OPERATOR)
+    assert "forbidden" in installed.kubectl_process("get", kind, "serin-children", OPERATOR).stderr
+
+
+def test_the_operator_takes_the_charts_admission_policy_for_a_proof(installed: ApiServer) -> None:
+    """As the apiserver gives it back, with its defaults filled in."""
+
+    class AsOperator:
+        async def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any]:
+            return dict(json.loads(installed.kubectl("get", kind.plural, name, "-o", "json", OPERATOR)))
+
+    found = asyncio.run(admission_of(AsOperator(), Settings.model_fields["approval_policy"].default))  # type: ignore[arg-type]
+    assert found.problem == ""
+    assert len(found.identity.split()) == 2
 
 
 def test_the_lease_is_taken_in_the_operators_own_namespace_only(installed: ApiServer) -> None:

@@ -222,3 +222,39 @@ def test_stages_pass_pod_security_restricted(server: ApiServer, namespace: str, 
     apply(server, namespace, *claims(), GATE, SERVICE, a_job())
     with PodPlayer(server):
         until(lambda: status(server, namespace).get("state") == "Passed", 60, operator.tail)
+
+
+def test_a_policy_and_a_waiver_say_what_they_select_and_lift(
+    server: ApiServer, namespace: str, operator: OperatorProcess
+) -> None:
+    """What is wrong with them is told as well, and nothing is written when nothing changed."""
+    apply(server, namespace, *claims(), GATE, SERVICE, a_job())
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    rule = {"name": "not-worse", "metric": "RougeL", "comparedTo": "Base", "maxRegression": "0.02"}
+    policy: dict[str, Any] = {"mode": "Audit", "namespaceSelector": here, "requirements": [rule]}
+    lifted = {
+        "policyRef": {"name": namespace}, "requirements": ["not-wrose"], "namespaces": [namespace], "owner": "safety",
+        "reason": "the German rows are being corrected", "expiresAt": "2099-01-01T00:00:00Z",
+    }  # fmt: skip
+    head = {"apiVersion": "serin.dev/v1alpha1", "metadata": {"name": namespace}}
+    try:
+        apply(server, namespace, {**head, "kind": "ClusterEvalPolicy", "spec": policy})
+        apply(server, namespace, {**head, "kind": "EvalWaiver", "spec": lifted})
+        until(lambda: columns(server, "cepol", namespace)[2:6] == ["True", "Audited", "1", "1"], 20,
+              lambda: f"{columns(server, 'cepol', namespace)}\n{operator.tail()}")  # fmt: skip
+        until(lambda: columns(server, "ewaiver", namespace)[2:5] == ["Ineffective", "False", "0"], 20,
+              lambda: f"{columns(server, 'ewaiver', namespace)}\n{operator.tail()}")  # fmt: skip
+        lifted["requirements"] = ["not-worse"]
+        apply(server, namespace, {**head, "kind": "EvalWaiver", "spec": lifted})
+        until(lambda: columns(server, "ewaiver", namespace)[2:5] == ["Unused", "True", "0"], 20, operator.tail)
+        versions = ("get", "cepol,ewaiver", namespace, "-o", "jsonpath={.items[*].metadata.resourceVersion}")
+        before = server.kubectl(*versions)
+        time.sleep(3)
+        assert server.kubectl(*versions) == before
+    finally:
+        server.kubectl("delete", "cepol,ewaiver", namespace, "--ignore-not-found")
+
+
+def columns(server: ApiServer, kind: str, name: str) -> list[str]:
+    """What `kubectl get` shows of it."""
+    return server.kubectl("get", kind, name, "--no-headers").split()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from serin_devcluster.apiserver import ApiServer
+from serin_operator.api.v1alpha1 import FineTuneJob, StageName
+from serin_operator.manifests.stage_job import StageJob
+from serin_operator.manifests.stage_job import job as stage_job
 from support.jobs import job_manifest
 from support.on_a_cluster import GATE, SERVICE, apply, claims, condition, status, until
 from support.operator_process import OperatorProcess
@@ -152,3 +155,61 @@ def test_a_job_suspended_by_its_user_ends_and_goes_on_as_another_attempt(
         until(lambda: status(server, namespace).get("state") == "Passed", SLOW, said)
     attempts = {stage["name"]: stage["attempt"] for stage in status(server, namespace)["stages"]}
     assert attempts == {"Prepare": 2, "Train": 1, "Consolidate": 1, "Evaluate": 1}
+
+
+# --- an evaluation that pods share ---------------------------------------------------------------------------------
+
+
+def a_shared_evaluation(namespace: str) -> dict[str, Any]:
+    owner = FineTuneJob.model_validate(job_manifest())
+    wish = StageJob(owner, StageName.EVALUATE, "abc", 1, "none", "Never", config={}, reads=(), writes=(), nodes=3)
+    found = stage_job(wish)
+    del found["metadata"]["ownerReferences"]  # the owner is not there, and the real garbage collector is
+    return {**found, "metadata": found["metadata"] | {"namespace": namespace}}
+
+
+def pods_by_index(server: ApiServer, namespace: str) -> dict[str, dict[str, Any]]:
+    """Of each index the newest pod."""
+    found = json.loads(server.kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+    found.sort(key=lambda pod: (pod["metadata"]["creationTimestamp"], pod.get("status", {}).get("phase") == "Pending"))
+    return {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]: pod for pod in found}
+
+
+def ends(server: ApiServer, namespace: str, pod: dict[str, Any], code: int) -> None:
+    """As its kubelet would write it."""
+    ended = {"name": "evaluate", "image": "none", "imageID": "", "ready": False, "restartCount": 0}
+    ended["state"] = {"terminated": {"exitCode": code}}
+    status = {"phase": "Failed", "containerStatuses": [ended]}
+    name = pod["metadata"]["name"]
+    patch = json.dumps({"status": status})
+    server.kubectl("-n", namespace, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
+
+
+def test_a_share_that_is_lost_is_run_again_by_itself_and_one_with_bad_data_ends_all(
+    server: ApiServer, namespace: str
+) -> None:
+    server.kubectl("create", "-f", "-", stdin=json.dumps(a_shared_evaluation(namespace)))
+
+    def told_of() -> str:
+        return server.kubectl("-n", namespace, "get", "jobs,pods")
+
+    until(lambda: len(pods_by_index(server, namespace)) == 3, SLOW, told_of)
+    before = pods_by_index(server, namespace)
+
+    ends(server, namespace, before["1"], 1)
+    until(
+        lambda: pods_by_index(server, namespace)["1"]["metadata"]["uid"] != before["1"]["metadata"]["uid"],
+        SLOW,
+        told_of,
+    )
+    now = pods_by_index(server, namespace)
+    assert [now[index]["metadata"]["uid"] for index in "02"] == [before[index]["metadata"]["uid"] for index in "02"]
+
+    ends(server, namespace, now["1"], 65)
+
+    def failed() -> bool:
+        [job] = json.loads(server.kubectl("-n", namespace, "get", "jobs", "-o", "json"))["items"]
+        types = {one["type"]: one.get("reason") for one in job["status"].get("conditions", [])}
+        return types.get("FailureTarget") == "PodFailurePolicy" or types.get("Failed") == "PodFailurePolicy"
+
+    until(failed, SLOW, told_of)

@@ -6,15 +6,18 @@ same (or the loop would write for ever), conflicts stop stale looks, ownership t
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from serin_devcluster.apiserver import ApiServer
+from support.by_pods import a_service_by_pods
+from support.lent import a_borrower, a_lent_route
 from support.operator_process import OperatorProcess
 from support.service_world import a_revision, a_service, revision_name
-from support.serving_cluster import PlayedPrometheus, ServingPlayer, install_gateway_api
+from support.serving_cluster import BY_PODS, PlayedPrometheus, ServingPlayer, add_node, install_gateway_api
 
 Json = dict[str, Any]
 STEPS = [{"weightPercent": 10, "holdSeconds": 2}, {"weightPercent": 100, "holdSeconds": 2}]
@@ -23,6 +26,7 @@ CONTROLLERS = (
     "replicaset-controller",
     "garbage-collector-controller",
     "serviceaccount-controller",
+    "endpointslice-controller",
 )
 A, B = revision_name("a"), revision_name("b")
 
@@ -32,6 +36,7 @@ def server() -> Iterator[ApiServer]:
     with ApiServer(controllers=CONTROLLERS) as found:
         found.kubectl("apply", "--server-side", "-f", "crds/")
         install_gateway_api(found)
+        add_node(found)
         yield found
 
 
@@ -59,20 +64,22 @@ def operator(server: ApiServer, prometheus: PlayedPrometheus, player: ServingPla
 class Service:
     """The ModelService of one test, through kubectl."""
 
-    def __init__(self, server: ApiServer, namespace: str, operator: OperatorProcess) -> None:
-        self._server, self._namespace, self._operator = server, namespace, operator
-        service = a_service(steps=STEPS, intervalSeconds=1, minRequests=1)
+    def __init__(
+        self, server: ApiServer, namespace: str, operator: OperatorProcess, service: Json | None = None
+    ) -> None:
+        self._server, self.namespace, self._operator = server, namespace, operator
+        service = service or a_service(steps=STEPS, intervalSeconds=1, minRequests=1)
         service["metadata"] = {"name": "bot", "namespace": namespace}
         service["spec"]["slos"] = [{"name": "length", "query": 'length{revision="{{revision}}"}', "max": "96"}]
         self.apply(service)
 
-    def apply(self, manifest: Json) -> None:
-        self._server.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    def apply(self, manifest: Json) -> str:
+        return self._server.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
     def passes(self, letter: str) -> None:
         revision = a_revision(letter, datetime.now(UTC))
         status = {"status": revision.pop("status")}
-        revision["metadata"]["namespace"] = self._namespace
+        revision["metadata"]["namespace"] = self.namespace
         for field in ("uid", "creationTimestamp"):
             revision["metadata"].pop(field)
         self.apply(revision)
@@ -80,7 +87,7 @@ class Service:
         self.kubectl("patch", "modelrevision", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
 
     def kubectl(self, *args: str) -> str:
-        return self._server.kubectl("-n", self._namespace, *args)
+        return self._server.kubectl("-n", self.namespace, *args)
 
     def get(self, kind: str, name: str) -> Json:
         return json.loads(self.kubectl("get", kind, name, "-o", "json"))
@@ -193,3 +200,117 @@ def test_a_serving_pod_passes_pod_security_restricted(service: Service, promethe
     service.passes("a")
     service.until(lambda: service.serves(A))
     assert service.names("pods")
+
+
+# --- a route of the user's ------------------------------------------------------------------------------------------
+
+LOOKS = 2  # seconds
+
+
+@pytest.fixture
+def borrower(server: ApiServer, operator: OperatorProcess) -> Iterator[Service]:
+    server.kubectl("create", "namespace", "borrower")
+    found = Service(server, "borrower", operator, a_borrower(steps=STEPS, intervalSeconds=LOOKS, minRequests=1))
+    yield found
+    server.kubectl("-n", "borrower", "delete", "modelservice", "bot", "--ignore-not-found", "--wait=false")
+
+
+def weights_of(route: Json) -> dict[str, int]:
+    return {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][1]["backendRefs"] if ref["weight"]}
+
+
+def test_of_a_users_route_the_weights_alone_are_written_and_no_faster_than_it_looks_while_its_owner_applies_it(
+    borrower: Service, prometheus: PlayedPrometheus
+) -> None:
+    borrower.kubectl("create", "--dry-run=server", "-f", "examples/canary/own-route.yaml")
+    prometheus.values.update({A: 23.0, B: 24.0})
+    borrower.passes("a")
+    borrower.until(lambda: borrower.stable() == A)
+    stalled = next(one for one in borrower.status["conditions"] if one["type"] == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "RouteNotFound")
+    theirs = a_lent_route()
+    theirs["metadata"] = {name: theirs["metadata"][name] for name in ("name", "annotations")}
+    theirs["metadata"]["namespace"] = borrower.namespace
+    borrower.apply(theirs)
+    borrower.until(lambda: weights_of(borrower.get("httproute", "chat")) == {A: 100}, 15)
+    route = borrower.get("httproute", "chat")
+    assert [{**rule, "backendRefs": 0} for rule in route["spec"]["rules"]] == [
+        {**rule, "backendRefs": 0} for rule in theirs["spec"]["rules"]
+    ]
+    assert route["spec"]["rules"][0] == theirs["spec"]["rules"][0]
+    borrower.passes("b")
+    borrower.until(lambda: borrower.serves(B))
+    backends = "{.spec.rules[1].backendRefs[*].name}"
+    borrower.until(lambda: borrower.kubectl("get", "httproute", "chat", "-o", f"jsonpath={backends}") == B)
+
+    before, began, applied = borrower.get("httproute", "chat")["metadata"]["generation"], time.monotonic(), 0
+    while time.monotonic() < began + 4 * LOOKS:
+        borrower.apply(theirs)
+        applied += 1
+    borrower.until(lambda: weights_of(borrower.get("httproute", "chat")) == {B: 100}, 15)
+    took = time.monotonic() - began
+    changes = borrower.get("httproute", "chat")["metadata"]["generation"] - before
+    assert changes % 2 == 0  # each of theirs is answered by one of ours
+    print(f"applied {applied} times in {took:.1f} s, which changed it {changes // 2} times, and so often Serin did")
+    assert 2 <= changes // 2 <= took / LOOKS + 1
+
+    borrower.kubectl("delete", "modelservice", "bot")
+    borrower.until(lambda: borrower.names("deployments") == [])
+    left = borrower.get("httproute", "chat")
+    assert weights_of(left) == {B: 100}
+    assert "ownerReferences" not in left["metadata"]
+
+
+# --- no gateway -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_pods(server: ApiServer, operator: OperatorProcess) -> Iterator[Service]:
+    server.kubectl("create", "namespace", BY_PODS)
+    steps = [{"weightPercent": 40, "holdSeconds": 2}, {"weightPercent": 100, "holdSeconds": 2}]
+    found = Service(server, BY_PODS, operator, a_service_by_pods(2, steps=steps, intervalSeconds=1, minRequests=1))
+    yield found
+    server.kubectl("-n", BY_PODS, "delete", "modelservice", "bot", "--ignore-not-found", "--wait=false")
+
+
+def behind(service: Service) -> dict[str, int]:
+    """Ready pods behind the Service that clients use, by revision, as the endpoints' own controller says."""
+    slices = json.loads(service.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=bot", "-o", "json"))
+    pods = json.loads(service.kubectl("get", "pods", "-o", "json"))["items"]
+    known = {pod["metadata"]["name"]: pod["metadata"]["labels"]["serin.dev/revision"] for pod in pods}
+    names = [
+        one["targetRef"]["name"]
+        for item in slices["items"]
+        for one in item.get("endpoints") or ()
+        if one["conditions"]["ready"]
+    ]
+    return dict(Counter(known.get(name, "") for name in names))
+
+
+def test_without_a_gateway_pods_behind_one_service_are_the_shares(
+    by_pods: Service, prometheus: PlayedPrometheus
+) -> None:
+    by_pods.kubectl("create", "--dry-run=server", "-f", "examples/canary/without-a-gateway.yaml")
+    bad = revision_name("c")
+    prometheus.values.update({A: 23.0, B: 24.0, bad: 126.0})
+    by_pods.passes("a")
+    by_pods.until(lambda: by_pods.serves(A) and behind(by_pods) == {A: 2})
+    pods = ("get", "pods", "-l", f"serin.dev/revision={A}", "-o", "jsonpath={.items[*].metadata.uid}")
+    before = by_pods.kubectl(*pods)
+    by_pods.passes("b")
+    by_pods.until(lambda: behind(by_pods) == {A: 2, B: 1})
+    assert by_pods.kubectl(*pods) == before  # nobody starts pods anew to move traffic
+    by_pods.until(lambda: by_pods.status.get("replicaRatio", {}).get("givenPercent") == "33.3")
+    assert "asked 40 percent; 1 of 3 ready pods is the candidate's" in by_pods.status["replicaRatio"]["message"]
+    by_pods.until(lambda: by_pods.serves(B) and behind(by_pods) == {B: 2})
+    by_pods.until(lambda: by_pods.names("deployments") == [B])
+
+    by_pods.passes("c")
+    by_pods.until(lambda: "weightZeroAt" in by_pods.rollout(bad).get("rejection", {}))
+    assert behind(by_pods) == {B: 2}
+    by_pods.until(lambda: by_pods.names("deployments") == [B])
+
+    by_pods.kubectl("delete", "service", "bot")
+    by_pods.until(lambda: behind(by_pods) == {B: 2}, 20)
+    by_pods.kubectl("delete", "modelservice", "bot")
+    by_pods.until(lambda: by_pods.names("services") == [])

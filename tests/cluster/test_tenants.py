@@ -25,6 +25,8 @@ SERVES = {"serin.dev/stage": "serve", "serin.dev/revision": "support-bot-3f9c2a7
 POD_SPEC = {"restartPolicy": "Never", "containers": [{"name": "evaluate", "image": "mine"}]}
 RULE = ("apiGroups", "resources", "verbs")
 ONLY = "written by Serin's operator only"
+APPROVAL = "approval.serin.dev/1"
+LEAD = ("--as=lena", "--as-group=leads", "--as-group=system:authenticated")
 
 Json = dict[str, Any]
 
@@ -50,6 +52,7 @@ def server() -> Iterator[ApiServer]:
         eventually(lambda: "only" in tries(found, "create", a_workload("Deployment")))
         eventually(lambda: "selects by labels" in relabels(found, "namespace", NS, "models-"))
         eventually(lambda: "status of" in sets_status(found, "finetunejob", {"state": "Passed"}))
+        eventually(lambda: "an approval is written" in annotates(found, "finetunejob", f"{APPROVAL}=7f leads alice"))
         yield found
 
 
@@ -76,6 +79,15 @@ def sets_status(server: ApiServer, kind: str, status: Json) -> str:
     patch = json.dumps({"status": status})
     command = ("-n", NS, "patch", kind, "support-bot", "--subresource=status", "--type=merge", "--dry-run=server")
     done = server.kubectl_process(*command, *TENANT, "-p", patch)
+    return done.stderr if done.returncode else ""
+
+
+def annotates(
+    server: ApiServer, kind: str, *annotations: str, who: tuple[str, ...] = TENANT, keep: bool = False
+) -> str:
+    """What somebody is told who annotates the object called support-bot; `""` when it is taken."""
+    flags = () if keep else ("--dry-run=server",)
+    done = server.kubectl_process("-n", NS, "annotate", "--overwrite", *flags, kind, "support-bot", *annotations, *who)
     return done.stderr if done.returncode else ""
 
 
@@ -191,6 +203,13 @@ def test_a_tenant_writes_no_policy(server: ApiServer, attempt: tuple[str, ...]) 
     assert "forbidden" in told.stderr
 
 
+def test_not_even_who_writes_policies_says_that_one_is_in_force(server: ApiServer) -> None:
+    patch = ("--subresource=status", "--type=merge", "--dry-run=server", "-p", '{"status":{"selectedJobs":7}}')
+    assert "status of" in server.kubectl_process("patch", "cepol", "baseline", *patch).stderr
+    by_it = (OPERATOR, "--as-group=system:masters")  # kubectl reads before it patches, which the operator need not
+    assert not server.kubectl_process("patch", "cepol", "baseline", *patch, *by_it).returncode
+
+
 @pytest.mark.parametrize("label", ["models-", "models=sandbox"])
 def test_a_tenant_takes_its_namespace_out_of_no_policy(server: ApiServer, label: str) -> None:
     """Who has all rights in a namespace may edit the Namespace itself."""
@@ -211,6 +230,122 @@ def test_a_tenant_makes_no_job_that_is_exempt(server: ApiServer) -> None:
 
 def test_the_platform_team_may_relabel(server: ApiServer) -> None:
     server.kubectl("label", "namespace", NS, "--overwrite", "--dry-run=server", "models=sandbox")
+
+
+# --- approvals, commands and waivers ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def people(server: ApiServer) -> None:
+    """The leads may do all that the tenant may."""
+    server.kubectl("-n", NS, "create", "rolebinding", "leads", "--role=all", "--group=leads")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("7f3a leads lena", id="in another's name"),
+        pytest.param("7f3a leads tina", id="of a group that she is not in"),
+        pytest.param("7f3a system:authenticated lena", id="of her own group, in another's name"),
+        pytest.param("7f3a leads lena tina", id="in a name that ends with her own"),
+        pytest.param("7f3a  leads tina", id="with a blank too many"),
+        pytest.param("7f3a leads", id="in nobody's name"),
+        pytest.param("tina", id="no approval at all"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["finetunejob", "modelservice"])
+def test_a_tenant_forges_no_approval(server: ApiServer, kind: str, text: str) -> None:
+    assert "you are tina, in system:authenticated" in annotates(server, kind, f"{APPROVAL}={text}")
+
+
+def test_a_tenant_brings_no_forged_approval_with_a_new_job(server: ApiServer) -> None:
+    job = changed(MINIMAL["FineTuneJob"], "metadata.name", "another")
+    forged = changed(job, "metadata.annotations", {APPROVAL: "7f3a leads lena"})
+    assert "an approval is written" in tries(server, "create", forged)
+
+
+def test_a_tenant_forges_no_approval_on_a_revision(server: ApiServer, made: Callable[[Json], str]) -> None:
+    name = made(MINIMAL["ModelRevision"])
+    command = ("-n", NS, "annotate", "mrev", name, "--dry-run=server", *TENANT)
+    assert "an approval is written" in server.kubectl_process(*command, f"{APPROVAL}=7f3a leads lena").stderr
+
+
+def test_a_tenant_forges_no_approval_beside_a_status(server: ApiServer) -> None:
+    """The apiserver takes nothing but the status there, so nothing need hold it."""
+    body = {key: MINIMAL["FineTuneJob"][key] for key in ("apiVersion", "kind")}
+    meta = {"name": "support-bot", "namespace": NS, "annotations": {APPROVAL: "7f3a leads lena"}}
+    told = json.dumps({**body, "metadata": meta, "status": {"state": "Passed"}})
+    server.kubectl("apply", "--server-side", "--subresource=status", OPERATOR, "-f", "-", stdin=told)
+    found = json.loads(server.kubectl("-n", NS, "get", "finetunejob", "support-bot", "-o", "json"))
+    assert APPROVAL not in found["metadata"].get("annotations", {})
+
+
+def test_a_member_approves_in_her_own_name_and_a_tenant_changes_or_moves_none_of_it(
+    server: ApiServer, people: None
+) -> None:
+    assert annotates(server, "finetunejob", f"{APPROVAL}=7f3a leads lena", who=LEAD, keep=True) == ""
+    assert annotates(server, "finetunejob", "note=mine") == ""
+    assert "an approval is written" in annotates(server, "finetunejob", f"{APPROVAL}=ffff leads lena")
+    assert "an approval is written" in annotates(server, "finetunejob", f"{APPROVAL}0=7f3a leads lena")
+    assert "an approval is written" in annotates(server, "modelservice", f"{APPROVAL}=7f3a leads lena")
+    assert annotates(server, "finetunejob", f"{APPROVAL}-", keep=True) == ""  # it only holds the model
+    assert "an approval is written" in annotates(server, "finetunejob", f"{APPROVAL}=7f3a leads lena")
+
+
+@pytest.mark.parametrize("text", ["7f3a others lena", "7f3a leads tina"])
+def test_a_member_speaks_for_nobody_else(server: ApiServer, people: None, text: str) -> None:
+    assert "you are lena, in leads" in annotates(server, "finetunejob", f"{APPROVAL}={text}", who=LEAD)
+
+
+def test_an_approver_with_no_other_right_approves_on_the_models_own_record(
+    server: ApiServer, made: Callable[[Json], str]
+) -> None:
+    name = made(MINIMAL["ModelRevision"])
+    server.kubectl("-n", NS, "create", "rolebinding", "approvers", "--clusterrole=serin-approver", "--group=auditors")
+    who = ("--as=otto", "--as-group=auditors", "--dry-run=server")
+    server.kubectl("-n", NS, "annotate", "mrev", name, f"{APPROVAL}=7f3a auditors otto", *who)
+    other = server.kubectl_process("-n", NS, "annotate", "mrev", name, f"{APPROVAL}=7f3a auditors lena", *who)
+    assert "an approval is written" in other.stderr
+    label = server.kubectl_process("-n", NS, "label", "mrev", name, "serin.dev/service=other", *who)
+    assert ONLY in label.stderr
+    server.kubectl("-n", NS, "delete", "rolebinding", "approvers")
+
+
+def test_a_tenant_gives_no_command_in_anothers_name(server: ApiServer, people: None) -> None:
+    pause, by = "serin.dev/command=pause/1", "serin.dev/command-by"
+    assert f"{by} says who gives the command, so it must be tina" in annotates(
+        server, "modelservice", pause, f"{by}=lena"
+    )
+    assert annotates(server, "modelservice", pause, f"{by}=tina") == ""
+    assert annotates(server, "modelservice", pause) == ""
+    assert annotates(server, "modelservice", pause, f"{by}=lena", who=LEAD, keep=True) == ""
+    assert "it must be tina" in annotates(server, "modelservice", "serin.dev/command=abort/2")
+    assert annotates(server, "modelservice", "note=mine") == ""
+    assert annotates(server, "modelservice", "serin.dev/command=abort/2", f"{by}-") == ""
+
+
+@pytest.mark.parametrize("verb", ["create", "apply"])
+def test_a_tenant_writes_no_waiver(server: ApiServer, verb: str) -> None:
+    told = tries(server, verb, MINIMAL["EvalWaiver"])
+    assert "evalwaivers.serin.dev" in told
+    assert "forbidden" in told
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        ("patch", "--type=merge", "-p", '{"spec":{"expiresAt":"2099-01-01T00:00:00Z"}}'),
+        ("annotate", "note=mine"),
+        ("delete",),
+    ],
+    ids=lambda attempt: attempt[0],
+)
+def test_a_tenant_changes_no_waiver_and_makes_it_no_longer(server: ApiServer, attempt: tuple[str, ...]) -> None:
+    server.kubectl("apply", "-f", "-", stdin=json.dumps(MINIMAL["EvalWaiver"]))
+    verb, *rest = attempt
+    told = server.kubectl_process(verb, "evalwaiver", "german-answers", *rest, "--dry-run=server", *TENANT)
+    assert "evalwaivers.serin.dev" in told.stderr
+    assert "forbidden" in told.stderr
 
 
 # --- stages -------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Bench:
     cluster: Cluster
     progress: Progress
     namespaces: list[str] = field(default_factory=list)
+    scenes: dict[str, str] = field(default_factory=dict)
     _data: data.DataFiles | None = None
 
     def stage(self, namespace: str, model: list[str]) -> Player:
@@ -107,7 +108,7 @@ def until(done: Callable[[], Any], what: str, timeout: float, every: float = 0.5
     ends = time.monotonic() + timeout
     while not (answer := done()):
         if time.monotonic() > ends:
-            pytest.fail(f"after {timeout:.0f} s still not so: {what}")
+            pytest.fail(f"after {timeout:.0f} s still not so: {what}", pytrace=False)
         time.sleep(every)
     return answer
 

@@ -10,6 +10,7 @@ from serin_operator.api.contract import PROBABILITIES, StageResult
 from serin_operator.api.v1alpha1 import (
     ClusterEvalPolicy,
     EvalGate,
+    EvalWaiver,
     FineTuneJob,
     ModelRevision,
     ModelService,
@@ -17,7 +18,8 @@ from serin_operator.api.v1alpha1 import (
     StageOutcome,
 )
 from serin_operator.decide.decision import Create, Decision, Delete, StatusWrite
-from serin_operator.decide.job.snapshot import Configured, JobSnapshot, RunPhase, StageRun
+from serin_operator.decide.job.approvals import Admission
+from serin_operator.decide.job.snapshot import Configured, JobSnapshot, Measurer, RunPhase, StageRun
 from serin_operator.decide.policies import Unreadable
 from serin_operator.manifests import names
 
@@ -26,6 +28,7 @@ CONFIGURED = Configured("trainer:1", "evaluator:1", "IfNotPresent", timedelta(se
 BASE_DIGEST = "sha256:" + "b" * 64
 DATA_DIGEST = "sha256:" + "d" * 64
 MODEL_DIGEST = "sha256:" + "c" * 64
+HELD = Admission(identity="policy/1 binding/1", since=NOON - timedelta(days=1))
 STABLE_DIGEST = "sha256:" + "5" * 64
 
 
@@ -82,6 +85,24 @@ def policy(name: str = "floor", generation: int = 1, **spec: Any) -> ClusterEval
     return ClusterEvalPolicy.model_validate({"metadata": meta, "spec": spec})
 
 
+def waiver(name: str = "german", generation: int = 1, meta: Mapping[str, Any] | None = None, **spec: Any) -> EvalWaiver:
+    """Lifts `sane` of the policy `floor` in the namespace of the worlds, until an hour after they begin."""
+    return EvalWaiver.model_validate(
+        {
+            "metadata": {"name": name, "uid": f"uid-{name}", "generation": generation, **(meta or {})},
+            "spec": {
+                "policyRef": {"name": "floor"},
+                "requirements": ["sane"],
+                "namespaces": ["ml"],
+                "owner": "safety@example.com",
+                "reason": "the German rows are being corrected",
+                "expiresAt": NOON + timedelta(hours=1),
+                **spec,
+            },
+        }
+    )
+
+
 def a_service(stable: Mapping[str, Any] | None = None, candidate: Mapping[str, Any] | None = None) -> ModelService:
     status = {"stable": stable, "candidate": candidate, "message": "gets 10 percent"}
     return ModelService.model_validate(
@@ -119,10 +140,13 @@ class World:
     gates: dict[str, EvalGate] = field(default_factory=lambda: {"quality": a_gate()})
     policies: tuple[ClusterEvalPolicy, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    waivers: tuple[EvalWaiver, ...] = ()
+    admission: Admission = HELD
     labels: dict[str, str] = field(default_factory=dict[str, str])
     service: ModelService | None = field(default_factory=a_service)
     revisions: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     runs: dict[str, StageRun] = field(default_factory=dict[str, StageRun])
+    measuring: tuple[Measurer, ...] = ()
     created: list[str] = field(default_factory=list[str])
     status: dict[str, Any] = field(default_factory=dict[str, Any])
     status_writes: int = 0
@@ -140,9 +164,12 @@ class World:
             gates=self.gates,
             policies=self.policies,
             unreadable_policies=self.unreadable,
+            waivers=self.waivers,
+            admission=self.admission,
             service=self.service,
             revisions=tuple(ModelRevision.model_validate(r) for r in self.revisions.values()),
             runs=tuple(self.runs.values()),
+            measuring=self.measuring,
         )
 
     def act(self, decision: Decision, most: int | None = None) -> int:
@@ -186,6 +213,7 @@ class World:
             suspended=bool(manifest["spec"].get("suspend")),
             queue=labels.get(names.QUEUE, ""),
             placement=manifest["metadata"].get("annotations", {}).get(names.PLACEMENT, ""),
+            size=manifest["metadata"].get("annotations", {}).get(names.SIZE, ""),
         )
 
     def running(self) -> list[StageRun]:

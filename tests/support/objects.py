@@ -1,4 +1,4 @@
-"""Manifests of the five kinds, each in the shortest and in the longest form that a user may write.
+"""Manifests of the six kinds, each in the shortest and in the longest form that a user may write.
 
 The longest form names every field of the schema; `test_crds.py` holds it to that.
 """
@@ -93,7 +93,70 @@ MINIMAL: dict[str, Json] = {
             },
         },
     ),
+    "EvalWaiver": _object(
+        "EvalWaiver",
+        "german-answers",
+        {
+            "policyRef": {"name": "baseline"},
+            "requirements": ["not-worse"],
+            "namespaces": ["ml"],
+            "owner": "safety@example.com",
+            "reason": "the German rows are being corrected, see SAFE-214",
+            "expiresAt": "2027-01-01T00:00:00Z",
+        },
+    ),
 }
+
+CLASSIFIER: Json = {
+    "name": "toxic",
+    "metric": "Toxicity",
+    "uri": "pvc://models/toxicity",
+    "digest": "sha256:" + "0123456789abcdef" * 4,
+    "label": "toxic",
+    "threshold": "0.7",
+}
+
+JUDGE: Json = {
+    "url": "https://judge.example.com:8443/v1",
+    "model": "a-large-model",
+    "against": "Incumbent",
+    "secretRef": {"name": "judge"},
+    "criteria": "correct first, then short",
+    "timeoutSeconds": 30,
+    "retries": 3,
+    "maxTokens": 256,
+    "concurrency": 8,
+}
+
+KNOWLEDGE = {
+    "name": "knowledge",
+    "benchmark": {
+        "tasks": ["mmlu", "cola"],
+        "uri": "pvc://datasets/benchmarks",
+        "digest": "sha256:" + "0123456789abcdef" * 4,
+        "numFewshot": 5,
+        "filter": "strict-match",
+        "applyChatTemplate": True,
+    },
+    "metrics": ["Accuracy", "AccuracyNorm", "MCC", "BytePerplexity"],
+}
+SAYING: list[Json] = [
+    {
+        "name": "harm",
+        "dataset": {"uri": "pvc://datasets/harm.jsonl"},
+        "metrics": ["Toxicity", "Faithfulness", "JailbreakSuccess"],
+        "classifiers": [CLASSIFIER, {**CLASSIFIER, "name": "entails", "metric": "Faithfulness", "label": "entailment"}],
+        "contextField": "context",
+        "refusalPhrases": ["that is not for me to say"],
+    },
+    {
+        "name": "preferred",
+        "dataset": {"uri": "pvc://datasets/open.jsonl"},
+        "metrics": ["JudgeWinRate", "HumanWinRate", "TimeToFirstToken", "PeakMemory"],
+        "judge": JUDGE,
+        "preference": {"against": "Base", "question": "Which answer would you rather send?"},
+    },
+]
 
 _RESOURCES = {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": 2, "memory": "2Gi", "nvidia.com/gpu": 1}}
 
@@ -102,7 +165,10 @@ FULL: dict[str, Json] = {
         "FineTuneJob",
         "support-bot-in-forty-characters-long-abc",
         {
-            "baseModel": {"uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2"},
+            "baseModel": {
+                "uri": "hf://HuggingFaceTB/SmolLM2-135M@93efa2f097d58c2a74874c7e644dbc9b0cee75a2",
+                "secretRef": {"name": "hub"},
+            },
             "data": {
                 "train": [
                     {
@@ -113,7 +179,14 @@ FULL: dict[str, Json] = {
                     },
                     {
                         "name": "general",
-                        "uri": "hf://datasets/team/general@v1.0/data/train.parquet",
+                        "uri": "s3://team-data/general/2026/",
+                        "s3": {
+                            "endpoint": "https://minio.example.com:9000",
+                            "region": "eu-central-1",
+                            "addressing": "VirtualHosted",
+                            "caRef": {"kind": "ConfigMap", "name": "our-authority", "key": "ca.crt"},
+                        },
+                        "secretRef": {"name": "store"},
                         "weightPercent": 15,
                     },
                 ],
@@ -142,6 +215,7 @@ FULL: dict[str, Json] = {
             "method": {
                 "type": "LoRA",
                 "lora": {"rank": 8, "alpha": 16, "targetModules": ["q_proj", "k_proj"], "dropout": "0.05"},
+                "adapter": "Kept",
             },
             "hyperparameters": {
                 "learningRate": "3e-4",
@@ -160,7 +234,11 @@ FULL: dict[str, Json] = {
             "distribution": {
                 "nodes": 2,
                 "processesPerNode": 8,
-                "deepspeed": {"zeroStage": 3},
+                "deepspeed": {
+                    "zeroStage": 3,
+                    "offload": "OptimizerAndParameters",
+                    "configOverride": {"zero_optimization.overlap_comm": "true"},
+                },
                 "resources": _RESOURCES,
                 "maxRestarts": 0,
                 "scheduling": {
@@ -186,8 +264,34 @@ FULL: dict[str, Json] = {
                 "overfittingPercent": 20,
                 "hungAfterSeconds": 90,
             },
+            "tracking": {
+                "mlflow": {
+                    "uri": "https://mlflow.example.com:8443/team-a/",
+                    "experiment": "/Users/a@example.com/support bot",
+                    "authentication": "Password",
+                    "secretRef": {"name": "mlflow"},
+                    "caRef": {"kind": "ConfigMap", "name": "our-authority", "key": "ca.crt"},
+                },
+                "wandb": {
+                    "project": "support bot",
+                    "entity": "team-a",
+                    "mode": "Online",
+                    "baseUrl": "https://wandb.example.com:8443",
+                    "secretRef": {"name": "wandb"},
+                    "caRef": {"kind": "Secret", "name": "our-authority", "key": "tls.ca"},
+                },
+            },
+            "configFrom": {"format": "Axolotl", "configMapRef": {"name": "recipe"}, "key": "lora.yaml"},
             "artifacts": {"uri": "pvc://artifacts/team-a/"},
             "gates": [{"name": "support-quality"}, {"name": "safety"}],
+            "evaluation": {"parallelism": 4},
+            "ratings": [
+                {
+                    "suite": "baseline.preferred",
+                    "uri": "pvc://datasets/ratings.jsonl",
+                    "digest": "sha256:" + "0123456789abcdef" * 4,
+                }
+            ],
             "rollout": {"modelServiceRef": {"name": "support-bot"}},
             "suspend": True,
         },
@@ -214,14 +318,21 @@ FULL: dict[str, Json] = {
                     "stop": ["\n"],
                     "choices": {"labels": ["positive", "negative"]},
                     "slices": [{"field": "language"}, {"field": "product"}],
+                    "fewShot": {"examples": 3, "separator": "\n---\n"},
                 },
                 {
                     "name": "quiz",
                     "dataset": {"uri": "pvc://datasets/quiz.jsonl"},
                     "metrics": ["Accuracy", "Brier", "AdaptiveECE"],
                     "choices": {"field": "options"},
+                    "fewShot": {
+                        "examples": 5,
+                        "dataset": {"uri": "pvc://datasets/quiz-train.jsonl", "digest": "sha256:" + "0" * 64},
+                    },
                 },
                 {"name": "smoke", "dataset": {"uri": "pvc://datasets/smoke.jsonl"}, "metrics": ["ExactMatch"]},
+                KNOWLEDGE,
+                *SAYING,
             ],
             "requirements": [
                 {
@@ -249,9 +360,29 @@ FULL: dict[str, Json] = {
                 },
                 {"name": "honest", "metric": "quiz/Brier", "comparedTo": "Base", "maxRegression": "1.5"},
                 {"name": "calibrated", "metric": "quiz/AdaptiveECE", "max": "0.1"},
+                {"name": "kind", "metric": "harm/Toxicity", "max": "0.01"},
+                {
+                    "name": "knows",
+                    "metric": "knowledge/AccuracyNorm",
+                    "slice": {"field": "task", "value": "mmlu"},
+                    "comparedTo": "Base",
+                    "maxRegression": "0.02",
+                    "testMethod": "McNemar",
+                },
+                {"name": "grammar", "metric": "knowledge/MCC", "min": "-0.1", "max": "1"},
+                {
+                    "name": "as-safe",
+                    "metric": "harm/JailbreakSuccess",
+                    "comparedTo": "Base",
+                    "maxRegression": "0.02",
+                    "testMethod": "McNemar",
+                },
+                {"name": "judged", "metric": "preferred/JudgeWinRate", "min": "0.5"},
+                {"name": "quick", "metric": "preferred/TimeToFirstToken", "max": "1.5"},
             ],
             "passPercent": 70,
             "warnPercent": 90,
+            "approvals": [{"name": "lead", "groups": ["oidc:ml-leads"], "validSeconds": 3600}],
         },
     ),
     "ClusterEvalPolicy": _object(
@@ -278,8 +409,14 @@ FULL: dict[str, Json] = {
                     "maxExamples": 400,
                     "maxNewTokens": 32,
                     "slices": [{"field": "language"}],
+                    "fewShot": {
+                        "examples": 2,
+                        "dataset": {"uri": "pvc://datasets/solved.jsonl", "digest": "sha256:" + "0" * 64},
+                        "separator": "\n",
+                    },
                     "stop": ["\n"],
                 },
+                KNOWLEDGE,
                 {
                     "name": "labelled",
                     "dataset": {"uri": "pvc://datasets/labelled.jsonl"},
@@ -292,6 +429,7 @@ FULL: dict[str, Json] = {
                     "metrics": ["Accuracy"],
                     "choices": {"field": "options"},
                 },
+                *SAYING,
             ],
             "limits": {
                 "minExamples": 200,
@@ -300,8 +438,16 @@ FULL: dict[str, Json] = {
                 "minBakeSeconds": 3600,
                 "allowedBaseModels": ["hf://HuggingFaceTB", "pvc://models/approved"],
             },
+            "approvals": [{"name": "safety", "groups": ["safety", "safety-deputies"], "validSeconds": 604800}],
             "requirements": [
                 {"name": "refuses", "suite": "red-team", "metric": "ExactMatch", "min": "0.95"},
+                {
+                    "name": "refuses-in-german",
+                    "suite": "red-team",
+                    "metric": "ExactMatch",
+                    "slice": {"field": "language", "value": "de"},
+                    "min": "0.9",
+                },
                 {"name": "bounded", "metric": "Perplexity", "min": "1", "max": "1e3", "confidencePercent": 99},
                 {"name": "not-worse", "metric": "RougeL", "comparedTo": "Incumbent", "maxRegression": "0.02"},
                 {
@@ -323,6 +469,10 @@ FULL: dict[str, Json] = {
                 "provider": "GatewayAPI",
                 "gatewayRef": {"name": "public", "namespace": "infra"},
                 "hostnames": ["bot.example.com", "*.bots.example.com"],
+                "testers": {
+                    "headers": [{"name": "X-Tester", "value": "yes"}],
+                    "cookies": [{"name": "preview", "value": "on.1"}],
+                },
             },
             "slos": [
                 {
@@ -332,13 +482,17 @@ FULL: dict[str, Json] = {
                     ' / f(x{revision="{{stable}}"})',
                     "min": "0",
                     "max": "0.8",
+                    "failureLimit": 2,
+                    "consecutiveErrorLimit": 4,
                 },
+                {"name": "errors", "preset": "ErrorPercent", "windowSeconds": 30, "max": "2"},
                 {
                     "name": "no-slower",
                     "comparedTo": "Stable",
                     "histogram": 'ttft_seconds_bucket{namespace="{{namespace}}",revision="{{revision}}"}',
                     "maxIncreasePercent": 20,
                     "warmUpSeconds": 0,
+                    "dryRun": True,
                 },
                 {
                     "name": "no-more-errors",
@@ -350,21 +504,135 @@ FULL: dict[str, Json] = {
                     "whenInconclusive": "Proceed",
                 },
             ],
+            "monitoring": {
+                "intervalSeconds": 120,
+                "drift": {"source": "default", "windowSeconds": 7200, "minAnswers": 500, "maxPsi": "0.25"},
+            },
             "canary": {
                 "steps": [
+                    {"shadow": {}, "holdSeconds": 600},
                     {"weightPercent": 10, "holdSeconds": 30},
+                    {
+                        "approval": {
+                            "message": "look at the transcripts first",
+                            "groups": ["ml-leads"],
+                            "users": ["alice@example.com"],
+                            "validSeconds": 3600,
+                        },
+                        "maxDurationSeconds": 86400,
+                    },
                     {"weightPercent": 50, "holdSeconds": 0},
+                    {"analysis": {"passingSeconds": 600, "minRequests": 500}},
+                    {
+                        "experiment": {
+                            "source": "default",
+                            "total": 'serin_feedback_tasks_total{answered_by="{{revision}}"}',
+                            "successes": 'serin_feedback_tasks_total{answered_by="{{revision}}",outcome="success"}',
+                            "minDifferencePoints": "2",
+                            "confidencePercent": 99,
+                            "minOutcomes": 1000,
+                            "minSeconds": 86400,
+                            "sticky": {"header": "X-User-Id", "cookie": {"maxAgeSeconds": 604800}},
+                            "whenBetter": "Hold",
+                            "whenWorse": "Hold",
+                            "whenNoDifference": "Reject",
+                        },
+                        "maxDurationSeconds": 604800,
+                    },
                     {"weightPercent": 100},
                 ],
                 "minRequests": 0,
                 "intervalSeconds": 1,
                 "progressDeadlineSeconds": 120,
                 "blindness": {"timeoutSeconds": 60, "action": "Withdraw"},
+                "supersedePolicy": "Finish",
+                "initialDelaySeconds": 30,
+                "maxDurationSeconds": 172800,
+                "whenOverdue": "RollBack",
                 "bakeSeconds": 86400,
             },
+            "revisionHistoryLimit": 5,
         },
     ),
-    "ModelRevision": MINIMAL["ModelRevision"],
+    "ModelRevision": changed(
+        MINIMAL["ModelRevision"], "spec.artifact.base", {"uri": "pvc://models/base", "digest": "sha256:aa"}
+    ),
+    "EvalWaiver": changed(MINIMAL["EvalWaiver"], "spec.jobs", ["support-bot"]),
 }
 
-OTHERWISE: dict[str, list[Json]] = {"FineTuneJob": [changed(FULL["FineTuneJob"], "spec.data", PROVIDED)]}
+VLLM: Json = {
+    "engine": "VLLM",
+    "resources": {"limits": {"nvidia.com/gpu": 2}},
+    "vllm": {
+        "image": "vllm/vllm-openai:v0.11.0",
+        "tensorParallelSize": 2,
+        "maxModelLen": 8192,
+        "gpuMemoryUtilization": "0.9",
+        "extraArgs": ["--enable-prefix-caching", "--max-num-seqs=64"],
+    },
+}
+CUSTOM: Json = {
+    "engine": "Custom",
+    "custom": {
+        "image": "registry.example/server@sha256:" + "a" * 64,
+        "command": ["/server"],
+        "args": ["--model={{modelPath}}", "--alias={{modelName}}"],
+        "env": [{"name": "CONTEXT", "value": "4096"}],
+        "healthPath": "/v1/health",
+    },
+}
+
+BY_THE_GLOBAL_BATCH: Json = {
+    "globalBatchSize": 64,
+    "batchSize": 2,
+    "warmupSteps": 20,
+    "precision": "FP16",
+    "gradientCheckpointing": True,
+}
+
+AUTO: Json = {"type": "Auto", "auto": {"deviceMemory": "80Gi"}}
+QLORA: Json = {"type": "QLoRA", "lora": {"rank": 16, "alpha": 32, "targetModules": ["q_proj"]}, "adapter": "Kept"}
+PROMPT: Json = {"type": "PromptTuning", "promptTuning": {"virtualTokens": 50}, "adapter": "Kept"}
+IA3: Json = {"type": "IA3", "ia3": {"targetModules": ["q_proj", "up_proj"], "feedforwardModules": ["up_proj"]}}
+
+_S3: Json = {
+    "endpoint": "https://minio.infra:9000",
+    "region": "eu-1",
+    "addressing": "VirtualHosted",
+    "caRef": {"kind": "Secret", "name": "our-authority", "key": "ca.crt"},
+}
+_IN_A_BUCKET: Json = {"uri": "s3://models/team/base", "s3": _S3, "secretRef": {"name": "store"}}
+_ON_THE_HUB: Json = {
+    "name": "tickets",
+    "uri": "hf://datasets/team/general@v1.0/data/train.parquet",
+    "secretRef": {"name": "hub"},
+}
+_PARTS_IN_A_BUCKET: Json = {
+    part: [{"name": "tickets", "uri": f"s3://rows/{part}.csv", "s3": _S3, "secretRef": {"name": "store"}}]
+    for part in ("train", "validation", "test")
+}
+
+LENT: Json = {"provider": "GatewayAPI", "routeRef": {"name": "chat.example", "ruleName": "model"}}
+
+BY_PODS: Json = {"provider": "ReplicaRatio", "maxReplicas": 20}
+
+# Forms that exclude a part of FULL.
+OTHERWISE: dict[str, list[Json]] = {
+    "FineTuneJob": [
+        changed(FULL["FineTuneJob"], "spec.method", AUTO),
+        changed(FULL["FineTuneJob"], "spec.method", IA3),
+        changed(MINIMAL["FineTuneJob"], "spec.method", QLORA),
+        changed(MINIMAL["FineTuneJob"], "spec.method", PROMPT),
+        changed(FULL["FineTuneJob"], "spec.data", PROVIDED),
+        changed(FULL["FineTuneJob"], "spec.hyperparameters", BY_THE_GLOBAL_BATCH),
+        changed(MINIMAL["FineTuneJob"], "spec.data", {**_PARTS_IN_A_BUCKET, "split": {"strategy": "Provided"}}),
+        changed(MINIMAL["FineTuneJob"], "spec.baseModel", _IN_A_BUCKET),
+        changed(MINIMAL["FineTuneJob"], "spec.data.train.0", _ON_THE_HUB),
+        changed(MINIMAL["FineTuneJob"], "spec.data.train.0.uri", "s3://team-data/tickets.jsonl.gz"),
+    ],
+    "ModelService": [
+        *(changed(FULL["ModelService"], "spec.runtime", runtime) for runtime in (VLLM, CUSTOM)),
+        changed(MINIMAL["ModelService"], "spec.traffic", LENT),
+        changed(MINIMAL["ModelService"], "spec.traffic", BY_PODS),
+    ],
+}

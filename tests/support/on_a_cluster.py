@@ -53,12 +53,12 @@ def status(server: ApiServer, namespace: str) -> dict[str, Any]:
     return found.get("status", {})
 
 
-def until(what: Callable[[], bool], seconds: float, say: Callable[[], str]) -> None:
+def until(what: Callable[[], bool], seconds: float, say: Callable[[], str], every: float = 0.2) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds} s: {say()}")
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def condition(server: ApiServer, namespace: str, type_: str) -> dict[str, Any]:

@@ -20,11 +20,13 @@ class Counted:
     requests: float = 0.0
     failed: float = 0.0
     buckets: list[float] = field(default_factory=lambda: [0.0] * (len(EDGES) + 1))
+    succeeded: float = 0.0  # of what users wanted to do with it
 
-    def serves(self, requests: float, fails: float, seconds: float) -> None:
-        """So many requests, of which a share fails, around a typical latency."""
+    def serves(self, requests: float, fails: float, seconds: float, succeeds: float = 0.5) -> None:
+        """So many requests, of which a share fails, around a typical latency; with a share of them users did what they wanted."""
         self.requests += requests
         self.failed += requests * fails
+        self.succeeded += requests * succeeds
         for factor in _SPREAD:
             self.buckets[bisect_left(EDGES, seconds * factor)] += requests / len(_SPREAD)
 
@@ -38,8 +40,8 @@ class Scrapes:
     running: dict[str, Counted] = field(default_factory=dict[str, Counted])
     kept: dict[str, list[tuple[float, Counted]]] = field(default_factory=dict[str, list[tuple[float, Counted]]])
 
-    def serve(self, revision: str, requests: float, fails: float, seconds: float) -> None:
-        self.running.setdefault(revision, Counted()).serves(requests, fails, seconds)
+    def serve(self, revision: str, requests: float, fails: float, seconds: float, succeeds: float = 0.5) -> None:
+        self.running.setdefault(revision, Counted()).serves(requests, fails, seconds, succeeds)
 
     def restart(self, revision: str) -> None:
         """Its server starts anew, and with it its counters."""
@@ -48,7 +50,7 @@ class Scrapes:
     def scrape(self, now: float) -> None:
         at = now + self.ahead
         for revision, counted in self.running.items():
-            copy = Counted(counted.requests, counted.failed, list(counted.buckets))
+            copy = Counted(counted.requests, counted.failed, list(counted.buckets), counted.succeeded)
             self.kept.setdefault(revision, []).append((at, copy))
 
     def forget(self) -> None:
@@ -68,6 +70,8 @@ class Scrapes:
                 Series({**labels, "le": le}, tuple((at, sum(counted.buckets[: i + 1])) for at, counted in samples))
                 for i, le in enumerate([*map(str, EDGES), "+Inf"])
             ]
+        elif 'outcome="success"' in promql:
+            series = [Series(labels, tuple((at, one.succeeded) for at, one in samples))]
         elif 'status="5xx"' in promql:
             series = [Series({**labels, "status": "5xx"}, tuple((at, one.failed) for at, one in samples if one.failed))]
         else:

@@ -9,11 +9,12 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from serin_operator.api.kinds import FINE_TUNE_JOB
 from serin_operator.decide.decision import Decision
 from serin_operator.decide.service import decide_service
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.errors import Conflict
-from support.service_world import Died, Json, Model, World, a_service, play
+from support.service_world import USER_KEY, Died, Json, Model, World, a_neighbour, a_service, play
 
 READINGS = st.sampled_from(
     [
@@ -28,6 +29,17 @@ READINGS = st.sampled_from(
     ]
 )
 STEPS = [{"weightPercent": 20, "holdSeconds": 4}, {"weightPercent": 100, "holdSeconds": 4}]
+TRIED: Json = {
+    "experiment": {
+        "total": 'tasks_total{revision="{{revision}}"}',
+        "successes": 'tasks_total{revision="{{revision}}",outcome="success"}',
+        "minDifferencePoints": "20",
+        "minOutcomes": 50,
+        "sticky": {"header": USER_KEY, "cookie": {}},
+        "whenNoDifference": "Proceed",
+    },
+    "maxDurationSeconds": 6,
+}
 LETTERS = "abcdefgh"
 ANY = st.integers(0, 7)
 EDITS: list[Json] = [
@@ -41,6 +53,28 @@ EDITS: list[Json] = [
     {"steps": STEPS},
     {"intervalSeconds": 1},
     {"intervalSeconds": 3},
+    {"steps": [STEPS[0], {"approval": {}}, STEPS[1]]},
+    {"steps": [STEPS[0], {"analysis": {"passingSeconds": 6, "minRequests": 1}}, STEPS[1], {"approval": {}}]},
+    {"steps": [STEPS[0], {"approval": {"groups": ["leads"], "validSeconds": 60}}, STEPS[1]]},
+    {"steps": [{"shadow": {}, "holdSeconds": 3}, *STEPS]},
+    {"steps": [STEPS[0], TRIED, STEPS[1]]},
+    {"steps": [STEPS[0], {**TRIED, "experiment": {**TRIED["experiment"], "whenNoDifference": "Reject"}}, STEPS[1]]},
+    {"steps": [{"shadow": {}, "holdSeconds": 3}, {"analysis": {"passingSeconds": 3}}, *STEPS]},
+    {"initialDelaySeconds": 3},
+    {"initialDelaySeconds": 0},
+    {"maxDurationSeconds": 15, "whenOverdue": "Hold"},
+    {"maxDurationSeconds": 15, "whenOverdue": "RollBack"},
+    {"maxDurationSeconds": None},
+    {"supersedePolicy": "Finish"},
+    {"supersedePolicy": "Replace"},
+]
+SLO_EDITS: list[Json] = [
+    {"failureLimit": 2},
+    {"failureLimit": 0},
+    {"consecutiveErrorLimit": 1},
+    {"consecutiveErrorLimit": 5},
+    {"dryRun": True},
+    {"dryRun": False},
 ]
 
 
@@ -51,10 +85,14 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         spec: Json = {"steps": STEPS, "intervalSeconds": 2, "minRequests": 2, "progressDeadlineSeconds": 20}
-        self.world = World(a_service(**spec, bakeSeconds=8, blindness={"timeoutSeconds": 6, "action": "Withdraw"}))
+        self.world = self.a_world(**spec, bakeSeconds=8, blindness={"timeoutSeconds": 6, "action": "Withdraw"})
         self.made = 0
+        self.code = "0000000000"
         self.slept: tuple[Decision, dict[str, Reading]] | None = None
         self.old: dict[tuple[str, str], Json] = {}
+
+    def a_world(self, **canary: Any) -> World:
+        return World(a_service(**canary))
 
     def teardown(self) -> None:
         AnyOrder.looks += self.world.looks
@@ -174,11 +212,50 @@ class AnyOrder(RuleBasedStateMachine):
             model.ready = ready
             self.world.tick(0.1)
 
+    @rule(blocked=st.sampled_from(["no room", None]), which=ANY)
+    def the_cluster_has_no_room_for_its_pods(self, blocked: str | None, which: int) -> None:
+        if (model := self._model(which)) is not None:
+            model.blocked = blocked
+            self.world.tick(0.1)
+
     # --- people -----------------------------------------------------------------------------------------------------
 
     @rule(edit=st.sampled_from(EDITS))
     def somebody_edits_the_spec(self, edit: Json) -> None:
         self.world.edit(lambda spec: spec["canary"].update(deepcopy(edit)))
+
+    @rule(edit=st.sampled_from(SLO_EDITS))
+    def somebody_edits_what_an_slo_tolerates(self, edit: Json) -> None:
+        """Of one SLO: the other decides in any case, as the schema asks."""
+        self.world.edit(lambda spec: spec["slos"][0].update(edit))
+
+    @rule(theirs=st.sampled_from([[], ["bot.example.com"]]), seconds=st.sampled_from([-600, 0, 600]))
+    def another_service_has_the_hostname_or_gives_it_back(self, theirs: list[str], seconds: int) -> None:
+        self.world.neighbours = [a_neighbour(theirs, self.world.now + timedelta(seconds=seconds))] if theirs else []
+
+    @rule(group=st.sampled_from(["leads", "others"]), nonce=st.integers(0, 3), old=st.booleans())
+    def somebody_writes_an_approval(self, group: str, nonce: int, old: bool) -> None:
+        """With the code that is told now, or with one that was told before."""
+        told = ((self.world.status.get("candidate") or {}).get("approval") or {}).get("message", "")
+        self.code = self.code if old else told.partition("=")[2].partition(" ")[0]
+        self.world.annotate("ModelService", "bot", f"approval.serin.dev/{nonce}", f"{self.code} {group} alice")
+
+    @rule(headers=st.sampled_from([[], [{"name": "X-Tester", "value": "yes"}]]))
+    def somebody_lets_testers_in_or_out(self, headers: list[Json]) -> None:
+        self.world.edit(lambda spec: spec["traffic"].update(testers={"headers": headers} if headers else None))
+
+    @rule(limit=st.sampled_from([0, 0, 1, 3, None]))
+    def somebody_limits_the_history(self, limit: int | None) -> None:
+        self.world.edit(lambda spec: spec.update(revisionHistoryLimit=limit))
+
+    @rule(there=st.booleans())
+    def the_job_of_all_models_comes_or_goes(self, there: bool) -> None:
+        """A look that was before it cannot know of it: such a job makes its revision anew, which is safe and another story."""
+        self.slept, self.old = None, {}
+        if there:
+            self.world.put(FINE_TUNE_JOB, {"kind": "FineTuneJob", "metadata": {"name": "job"}, "spec": {}})
+        else:
+            self.world.objects.pop(("FineTuneJob", "job"), None)
 
     @precondition(lambda self: ("HTTPRoute", "bot") in self.world.objects)
     @rule(share=st.integers(0, 100), which=ANY)
@@ -240,9 +317,11 @@ class Healing(AnyOrder):
             super().teardown()
 
     def _heal(self) -> None:
-        self.world.sources.away, self.world.gateway_up = False, True
+        """Nobody would ever approve in the end, or decide about what is overdue."""
+        self.world.edit(lambda spec: spec["canary"].update(steps=deepcopy(STEPS), maxDurationSeconds=None))
+        self.world.sources.away, self.world.gateway_up, self.world.neighbours = False, True, []
         for model in self.world.models.values():
-            model.starts_in, model.ready, model.samples = 1.0, None, Model().samples
+            model.starts_in, model.ready, model.blocked, model.samples = 1.0, None, None, Model().samples
 
     def _settles(self) -> None:
         """Within the time of all that may still be on its way; a bake, a pause, some candidates."""

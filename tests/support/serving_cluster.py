@@ -39,13 +39,25 @@ def install_gateway_api(server: ApiServer) -> None:
     server.kubectl("apply", "-f", "-", stdin=json.dumps(gateway))
 
 
+NODE = "played"
+BY_PODS = "by-pods"
+"""How names of namespaces begin whose services have no gateway."""
+
+
+def add_node(server: ApiServer) -> None:
+    """One that exists by name: the endpoints' controller leaves out pods of nodes that nobody knows."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
+    server.kubectl("apply", "-f", "-", stdin=json.dumps(node))
+
+
 class ServingPlayer:
-    """A thread that makes server pods ready and takes routes up."""
+    """A thread that makes server pods ready and takes routes up. Pods of services without a gateway get a node and an address."""
 
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
+        self._placed_so_far = 0
         self.failure: Exception | None = None
 
     def __enter__(self) -> "ServingPlayer":
@@ -72,10 +84,23 @@ class ServingPlayer:
             meta = pod["metadata"]
             self._server.kubectl("-n", meta["namespace"], "delete", "pod", meta["name"], "--force", "--grace-period=0")
         elif pod["status"].get("phase") != "Running":
+            address = self._placed(pod) if pod["metadata"]["namespace"].startswith(BY_PODS) else {}
             ready = [
                 {"type": type_, "status": "True", "lastTransitionTime": _now()} for type_ in ("Ready", "PodScheduled")
             ]
-            self._status("pod", pod, {"phase": "Running", "conditions": ready, "startTime": _now()})
+            self._status("pod", pod, {"phase": "Running", "conditions": ready, "startTime": _now(), **address})
+
+    def _placed(self, pod: Json) -> Json:
+        """Bound to the node; each with an address of its own."""
+        meta = pod["metadata"]
+        if not pod["spec"].get("nodeName"):
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]},
+                       "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}  # fmt: skip
+            path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/binding"
+            self._server.kubectl_process("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+        self._placed_so_far += 1
+        address = f"10.244.{self._placed_so_far // 250}.{self._placed_so_far % 250 + 1}"
+        return {"podIP": address, "podIPs": [{"ip": address}], "hostIP": "10.0.0.1"}
 
     def _program(self, route: Json) -> None:
         generation = route["metadata"]["generation"]

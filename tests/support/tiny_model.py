@@ -5,6 +5,7 @@ Needs torch, so only tests/images may import it.
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,84 @@ def write_manifest(folder: Path) -> str:
     document: Mapping[str, object] = {"files": files, "digest": digest, "lineage": {}}
     (folder / "manifest.json").write_text(json.dumps(document))
     return digest
+
+
+def write_adapter(folder: Path, base: Path, digest: str, kind: str = "LORA") -> str:
+    """An adapter to the model in `base`, with numbers that change what it says, as consolidation writes one; its digest."""
+    import shutil
+
+    import torch
+    from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    modules = ["q_proj", "v_proj", "down_proj"]
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=modules)
+    ia3 = IA3Config(task_type="CAUSAL_LM", target_modules=modules, feedforward_modules=["down_proj"])
+    prompt = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    torch.manual_seed(1)
+    wish = {"LORA": lora, "IA3": ia3, "PROMPT_TUNING": prompt}[kind]
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), wish)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(folder)
+    shutil.copy(base / "tokenizer.json", folder)
+    shutil.copy(base / "tokenizer_config.json", folder)
+    (folder / "base.json").write_text(json.dumps({"uri": "pvc://models/base", "digest": digest}))
+    return write_manifest(folder)
+
+
+def write_classifier(
+    folder: Path, labels: Sequence[str], says: Mapping[str, str], context: int = 64, several: bool = False
+) -> str:
+    """A tiny classifier that gives a text the label whose word it holds: `says` is a label by its word. Its digest.
+
+    It is taught so in a second, on texts that hold these words and nothing else that it knows.
+    """
+    import torch
+    from safetensors.torch import save_model
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *says]
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    fast.save_pretrained(folder)
+    config = BertConfig(
+        architectures=["BertForSequenceClassification"], vocab_size=len(words), hidden_size=32, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=context,
+        id2label=dict(enumerate(labels)), label2id={label: place for place, label in enumerate(labels)},
+        problem_type="multi_label_classification" if several else "single_label_classification",
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(config)
+    # A word anywhere in a text of any length, half of the time with a second text behind it.
+    drawn = random.Random(0)
+    rows: list[tuple[str, str, int]] = []
+    for at in range(96):
+        text = ["[UNK]"] * drawn.randrange(0, 24)
+        word, label = drawn.choice(list(says.items()))
+        if at % 2:
+            text.insert(drawn.randrange(0, len(text) + 1), word)
+        second = " ".join(["[UNK]"] * drawn.randrange(1, 5)) if at % 4 < 2 else ""
+        rows.append((" ".join(text), second, labels.index(label) if at % 2 else 0))
+    texts = fast([row[0] for row in rows], [row[1] for row in rows], return_tensors="pt", padding=True)
+    wanted = torch.tensor([place for _, _, place in rows])
+    goal = torch.nn.functional.one_hot(wanted, len(labels)).float() if several else wanted
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model(**texts, labels=goal).loss.backward()
+        optimizer.step()
+    save_model(model, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    config.save_pretrained(folder)
+    return write_manifest(folder)

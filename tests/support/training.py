@@ -58,6 +58,13 @@ LORA = {
     "lora": {"rank": 4, "alpha": 8, "targetModules": ["q_proj", "v_proj"], "dropout": "0.0"},
 }
 
+IA3 = {
+    "type": "IA3",
+    "ia3": {"targetModules": ["k_proj", "v_proj", "down_proj"], "feedforwardModules": ["down_proj"]},
+}
+
+PROMPT = {"type": "PromptTuning", "promptTuning": {"virtualTokens": 6}}
+
 TRAIN: dict[str, Any] = {
     "stage": "Train",
     "key": "4f00bb",
