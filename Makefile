@@ -5,6 +5,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export SERIN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/serin
+# Python compiles each module once, not in each of the hundreds of processes that tests start; outside the tree.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX ?= $(SERIN_CACHE)/pycache
 UV_VERSION := 0.13.9
 UV_HOME := $(SERIN_CACHE)/tools/uv-$(UV_VERSION)
 UV := $(UV_HOME)/bin/uv
@@ -32,7 +35,7 @@ $(VENV)/.synced: pyproject.toml uv.lock | $(UV)
 venv: $(VENV)/.synced ## the developer's virtual environment, from the lock
 
 .PHONY: check
-check: venv ## format, lint, types, import contracts and unit tests: two minutes on two cores
+check: venv ## format, lint, types, import contracts and unit tests: five to nine minutes on two cores
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
 	@$(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports
@@ -63,6 +66,26 @@ bench-gates: venv ## how often 10,000 simulated gates are wrong, against what th
 bench-consolidate: ## memory and time of consolidation beside DeepSpeed's converter, to build/bench/consolidate.json (needs 12 GB of memory and of disk)
 	@test -x $(SERIN_CACHE)/venvs/ml/bin/python || (echo "no torch environment: UV_PROJECT_ENVIRONMENT=$(SERIN_CACHE)/venvs/ml uv sync --project images/base --group dev" && false)
 	@$(SERIN_CACHE)/venvs/ml/bin/python benchmarks/consolidate.py
+
+.PHONY: bench-evaluate
+bench-evaluate: $(SERIN_CACHE)/venvs/lm-eval/.synced ## the evaluator beside lm-evaluation-harness, to build/bench/evaluate.json (two minutes of two cores)
+	@OMP_WAIT_POLICY=PASSIVE PYTHONPATH=evaluator-image/src:tests $(SERIN_CACHE)/venvs/lm-eval/bin/python benchmarks/evaluate.py # as in the image
+
+# Above the torch environment, and not in it: what it needs is in no image, and must not make a test pass by being there.
+$(SERIN_CACHE)/venvs/lm-eval/.synced: benchmarks/evaluate.requirements.txt | $(UV)
+	@test -x $(SERIN_CACHE)/venvs/ml/bin/python || (echo "no torch environment: UV_PROJECT_ENVIRONMENT=$(SERIN_CACHE)/venvs/ml uv sync --project images/base --group dev" && false)
+	@$(UV) venv -q --clear --python $(SERIN_CACHE)/venvs/ml/bin/python $(@D)
+	@$(UV) pip install -q --no-deps --python $(@D)/bin/python -r $<
+	@$(SERIN_CACHE)/venvs/ml/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo $(@D)/lib/python3.*/site-packages)/torch-environment.pth"
+	@touch $@
+
+TRL := $(SERIN_CACHE)/venvs/trl-1.16.0
+
+.PHONY: bench-train
+bench-train: | $(UV) ## tokens/s beside TRL and a plain Trainer, seconds to resume and to save, to build/bench/train.json
+	@test -x $(SERIN_CACHE)/venvs/ml/bin/python || (echo "no torch environment: UV_PROJECT_ENVIRONMENT=$(SERIN_CACHE)/venvs/ml uv sync --project images/base --group dev" && false)
+	@test -d $(TRL) || ($(UV) pip install -q --python $(SERIN_CACHE)/venvs/ml/bin/python --no-deps --target $(TRL).new -r benchmarks/train-peers.txt && mv $(TRL).new $(TRL))
+	@$(SERIN_CACHE)/venvs/ml/bin/python benchmarks/train.py --peers $(TRL)
 
 .PHONY: test-images
 test-images: images ## what needs torch, inside the very images that pods get
