@@ -51,7 +51,7 @@ async def test_clients_share_the_requests_and_wait_for_each_answer() -> None:
             most = max(most, open_now)
             length = int(head.decode().lower().split("content-length:")[1].split("\r\n")[0])
             prompt = json.loads(await reader.readexactly(length))["prompt"]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
             body = json.dumps({"choices": [{"text": str(len(prompt))}]}).encode()
             open_now -= 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -70,8 +70,8 @@ async def test_clients_share_the_requests_and_wait_for_each_answer() -> None:
     server.close()
     assert most == 3
     assert [int(text) for text in run.texts] == [len(json.loads(serve.body_of(PEER, n))["prompt"]) for n in range(9)]
-    assert 0.01 <= run.p95 < math.inf
-    assert run.rate <= 300
+    assert 0.05 <= run.p95 < math.inf
+    assert run.rate <= 60
 
 
 PEER = Peer("any", [], {}, 0, "m")

@@ -100,7 +100,7 @@ def target() -> Any:
     server = HTTPServer(("127.0.0.1", 0), Answering)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield load.Target("127.0.0.1", server.server_port, "h", "m", 16, 5.0)
+    yield load.Target("127.0.0.1", server.server_port, "h", "m", 16, 60.0)
     server.shutdown()
     thread.join()
     server.server_close()

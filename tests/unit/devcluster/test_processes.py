@@ -41,7 +41,7 @@ def test_starting_a_running_daemon_changes_nothing(tmp_path: Path) -> None:
 def test_a_daemon_that_died_is_known_to_have_been_started_and_leaves_its_last_words(tmp_path: Path) -> None:
     one = daemon(tmp_path, (sys.executable, "-c", "print('port is taken'); raise SystemExit(1)"))
     one.start()
-    assert wait_until(lambda: one.pid() is None, 10)
+    assert wait_until(lambda: one.pid() is None, 60)
     assert one.was_started()
     assert "port is taken" in one.last_words()
 

@@ -266,10 +266,10 @@ async def test_a_held_call_is_given_up_and_repeated(asking: Asking) -> None:
         nonlocal asked
         asked += 1
         if asked == 1:
-            await asyncio.sleep(5)
+            await asyncio.sleep(10)
         return web.json_response({"metadata": {}})
 
-    await (await asking(holding, Patience(try_seconds=0.2))).get(kinds.JOB, "ml", "j")
+    await (await asking(holding, Patience(try_seconds=1.0))).get(kinds.JOB, "ml", "j")
     assert asked == 2
 
 

@@ -59,7 +59,7 @@ class Asked(Request):
     def answer(self) -> tuple[str, Event]:
         pieces: list[str] = []
         while True:
-            event = self.events.get(timeout=5)
+            event = self.events.get(timeout=60)
             if not isinstance(event, Piece):
                 return "".join(pieces), event
             pieces.append(event.text)
@@ -91,7 +91,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def eventually(fact: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not fact():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -12,7 +12,7 @@ def test_a_meeting_that_takes_too_long_ends_the_attempt_without_counting_it(capf
     ended: list[StageError] = []
     over = threading.Event()
     with meeting.within(0.05, lambda error: (ended.append(error), over.set())[0]):
-        assert over.wait(10)
+        assert over.wait(60)
     (error,) = ended
     assert (error.reason, error.exit_code) == ("PeersNotMet", EXIT_TRY_AGAIN)
     assert "all threads" in capfd.readouterr().err
@@ -20,15 +20,15 @@ def test_a_meeting_that_takes_too_long_ends_the_attempt_without_counting_it(capf
 
 def test_one_that_is_in_time_ends_nothing() -> None:
     ended: list[StageError] = []
-    with meeting.within(0.2, ended.append):
+    with meeting.within(1.0, ended.append):
         pass
-    time.sleep(0.4)
+    time.sleep(1.2)
     assert ended == []
 
 
 def test_an_error_of_its_own_goes_through_and_stops_the_clock() -> None:
     ended: list[StageError] = []
-    with pytest.raises(RuntimeError, match="refused"), meeting.within(0.2, ended.append):
+    with pytest.raises(RuntimeError, match="refused"), meeting.within(1.0, ended.append):
         raise RuntimeError("refused")
-    time.sleep(0.4)
+    time.sleep(1.2)
     assert ended == []

@@ -12,6 +12,7 @@ from serin_trainer import stopping
 from serin_trainer.errors import EXIT_TRY_AGAIN
 from serin_trainer.stopping import rank_of
 
+PATIENCE = 60  # seconds, for what takes a few on an idle machine
 SOURCE = str(Path(stopping.__file__).parents[1])
 # A read that the kernel takes up again after a signal: Python gets no turn, as in torch's waits.
 BLOCKED = """
@@ -50,7 +51,7 @@ def test_sigterm_ends_a_wait_in_which_python_has_no_turn(before: str) -> None:
     process = started(before)
     wait_for_it(process)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == EXIT_TRY_AGAIN
     assert "nothing was to be saved" in said
 
@@ -63,7 +64,7 @@ def test_sigterm_is_left_to_processes_that_run() -> None:
         process.wait(timeout=1.0)
     subprocess.run(["kill", "-9", child], check=True)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
 
 
 def test_a_child_that_is_stopped_is_killed_since_it_can_never_save() -> None:
@@ -71,27 +72,26 @@ def test_a_child_that_is_stopped_is_killed_since_it_can_never_save() -> None:
     (child,) = wait_for_it(process)
     subprocess.run(["kill", "-STOP", child], check=True)
     process.send_signal(signal.SIGTERM)
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + PATIENCE
     while state(child) not in ("Z", ""):
         assert time.monotonic() < ends
         time.sleep(0.05)
     process.kill()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=PATIENCE)
     assert f"process {child} was stopped (SIGSTOP)" in said
 
 
 def test_a_child_that_stays_stopped_is_told_of_and_killed_without_being_asked() -> None:
-    process = started(WITH_A_CHILD, patience=1.5)
+    process = started(WITH_A_CHILD, patience=4.0)
     (child,) = wait_for_it(process)
     subprocess.run(["kill", "-STOP", child], check=True)
-    time.sleep(0.3)
-    assert state(child) == "T"
-    ends = time.monotonic() + 20
+    assert stops(child)
+    ends = time.monotonic() + PATIENCE
     while state(child) not in ("Z", ""):
         assert time.monotonic() < ends
         time.sleep(0.05)
     process.kill()
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert f"told of {child}" in said
 
 
@@ -106,7 +106,7 @@ def test_a_child_that_is_let_go_on_in_time_lives() -> None:
     assert state(child) == "S"
     subprocess.run(["kill", "-9", child], check=True)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,15 @@ def test_the_rank_of_a_process_is_read_from_its_environment(environment: dict[st
     assert rank_of(process.pid) is None
 
 
+def stops(process: str) -> bool:
+    """A stopped process is seen to be stopped a moment after the signal."""
+    for _ in range(100):
+        if state(process) == "T":
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def state(process: str) -> str:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
@@ -140,4 +149,4 @@ def test_other_signals_are_not_taken_for_it() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
