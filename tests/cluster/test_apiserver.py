@@ -41,7 +41,7 @@ def test_nothing_lives_on_when_the_starting_process_is_killed(apiserver: ApiServ
     )
     *pids, folder = done.stdout.split()
     assert len(pids) == 2, done.stderr
-    assert wait_until(lambda: not any(start_time(int(pid)) for pid in pids), seconds=10)
+    assert wait_until(lambda: not any(start_time(int(pid)) for pid in pids), seconds=60)
     subprocess.run(["rm", "-rf", folder], check=True)
 
 

@@ -33,7 +33,7 @@ GATE = MINIMAL["EvalGate"]
 def crds(apiserver: ApiServer) -> ApiServer:
     """The apiserver, with our CRDs served."""
     apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
-    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=110s", "-f", str(CRDS))
     return apiserver
 
 

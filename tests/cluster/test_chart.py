@@ -37,7 +37,7 @@ def installed() -> Iterator[ApiServer]:
     """An apiserver on which deploy/serin.yaml was applied, its admission policy in force."""
     with ApiServer(controllers=CONTROLLERS) as server:
         server.kubectl("apply", "--server-side", "-f", str(ROOT / "deploy/serin.yaml"))
-        server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
+        server.kubectl("wait", "--for=condition=Established", "--timeout=110s", "-f", str(ROOT / "crds"))
         eventually(
             lambda: "written by Serin's operator only" in said(server, "create", "--dry-run=server", of=REVISION)
         )
@@ -50,7 +50,7 @@ def said(server: ApiServer, verb: str, *flags: str, of: dict[str, Any]) -> str:
     return done.stderr if done.returncode else ""
 
 
-def eventually(holds: Any, seconds: float = 30) -> None:
+def eventually(holds: Any, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -86,7 +86,7 @@ def test_a_revision_is_relabelled_by_nobody_but_annotated_by_whoever_may(install
 
 def test_the_garbage_collector_finishes_a_foreground_deletion(installed: ApiServer) -> None:
     said(installed, "create", OPERATOR, of=REVISION)
-    installed.kubectl("delete", "mrev", REVISION_NAME, "-n", "default", "--cascade=foreground", "--timeout=60s")
+    installed.kubectl("delete", "mrev", REVISION_NAME, "-n", "default", "--cascade=foreground", "--timeout=110s")
     assert installed.kubectl("get", "mrev", "-n", "default", "-o", "name") == ""
 
 

@@ -58,7 +58,7 @@ GATEWAY: Json = MINIMAL["ModelService"]["spec"]["traffic"]
 def crds(apiserver: ApiServer) -> ApiServer:
     """The apiserver, with our CRDs served."""
     apiserver.kubectl("apply", "--server-side", "-f", str(CRDS))
-    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    apiserver.kubectl("wait", "--for=condition=Established", "--timeout=110s", "-f", str(CRDS))
     return apiserver
 
 

@@ -20,7 +20,7 @@ MANAGER = "test"
 @pytest.fixture(scope="module", autouse=True)
 def crds(apiserver: ApiServer) -> None:
     apiserver.kubectl("apply", "--server-side", "-f", "crds/")
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
 
 
 @pytest.fixture

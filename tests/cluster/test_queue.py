@@ -12,11 +12,10 @@ from serin_operator.api.v1alpha1 import FineTuneJob, StageName
 from serin_operator.manifests.stage_job import StageJob
 from serin_operator.manifests.stage_job import job as stage_job
 from support.jobs import job_manifest
-from support.on_a_cluster import GATE, SERVICE, apply, claims, condition, status, until
+from support.on_a_cluster import GATE, SERVICE, SLOW, apply, claims, condition, status, until
 from support.operator_process import OperatorProcess
 from support.pods import PodPlayer
 
-SLOW = 300  # seconds; on an idle machine each of these takes a few
 SELECTOR = {"cloud.example.com/pool": "a100"}
 TOLERATION = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -31,7 +30,7 @@ def server() -> Iterator[ApiServer]:
     )
     with ApiServer(controllers=controllers) as found:
         found.kubectl("apply", "--server-side", "-f", "crds/")
-        found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
         yield found
 
 

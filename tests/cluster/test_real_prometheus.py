@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -20,7 +19,9 @@ from serin_operator.decide.service.counters import Sampled, of_errors, of_histog
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.settings import MetricSource
+from support.ports import free_port
 
+SLOW = 300  # seconds; on an idle machine each wait takes one or two
 LATENCY = "vllm:time_to_first_token_seconds_bucket"
 EDGES = ("0.1", "0.5", "+Inf")
 
@@ -74,9 +75,7 @@ def url(pods: list[Pod], tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     job = {"job_name": "pods", "static_configs": [{"targets": targets, "labels": {"revision": "bot-b"}}]}
     config = folder / "prometheus.yml"
     config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     program = find_program(ApiServer().paths, "prometheus")
     flags = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}")
     running = subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -89,7 +88,7 @@ def url(pods: list[Pod], tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def _wait_for(address: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SLOW
     while True:
         try:
             urllib.request.urlopen(address, timeout=5).close()
@@ -115,7 +114,7 @@ async def samples(url: str, promql: str) -> Sampled:
 
 async def scraped(url: str, requests: float) -> None:
     """Until both pods were scraped with so many requests, all of them together."""
-    for _ in range(300):
+    for _ in range(5 * SLOW):
         found = await samples(url, '{__name__="http_requests_total",revision="bot-b"}[30s]')
         if sum(series.samples[-1][1] for series in found.series) == requests:
             return

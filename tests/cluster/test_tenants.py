@@ -36,7 +36,7 @@ def server() -> Iterator[ApiServer]:
     """The tenant has a Role with every verb on every resource of its namespace."""
     with ApiServer(controllers=("serviceaccount-controller",)) as found:
         found.kubectl("apply", "--server-side", "-f", str(ROOT / "deploy/serin.yaml"))
-        found.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(ROOT / "crds"))
+        found.kubectl("wait", "--for=condition=Established", "--timeout=110s", "-f", str(ROOT / "crds"))
         found.kubectl("create", "namespace", NS)
         found.kubectl("label", "namespace", NS, "models=production")
         role = child("Role", "rbac.authorization.k8s.io/v1", "all", {}, rules=[{key: ["*"] for key in RULE}])
@@ -56,7 +56,7 @@ def server() -> Iterator[ApiServer]:
         yield found
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"

@@ -11,7 +11,7 @@ from serin_devcluster.apiserver import ApiServer
 from serin_operator.api.v1alpha1 import ModelService
 from serin_operator.manifests.arms import Arms
 from serin_operator.manifests.route import http_route
-from support.real_gateway import RealGateway, real_gateway
+from support.real_gateway import PATIENCE, RealGateway, real_gateway
 from support.service_world import a_service
 
 A, B = "bot-a", "bot-b"
@@ -38,15 +38,18 @@ def route(*backends: tuple[str, int], **more: Any) -> dict[str, Any]:
 
 def in_force(gateway: RealGateway, made: dict[str, Any]) -> None:
     assert gateway.routes(made) == ANSWERED
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if gateway.get(HOST)[0] in (A, B):
-                return
-        except OSError:
-            pass  # Envoy has no listener yet
+    deadline = time.monotonic() + PATIENCE
+    while not gateway.in_force(HOST) or gateway.get(HOST)[0] not in (A, B):
+        assert time.monotonic() < deadline, "nobody answers"
         time.sleep(0.2)
-    raise AssertionError("nobody answers")
+    time.sleep(1)  # of servers to whom nobody was sent before it is told apart from the route
+
+
+def quiet(gateway: RealGateway) -> None:
+    """Until nobody was asked for a second."""
+    before = None
+    while before != (before := dict(gateway.servers.asked)):
+        time.sleep(1)
 
 
 def answers(gateway: RealGateway, times: int, **headers: str) -> Counter[str]:
@@ -63,10 +66,10 @@ def test_testers_meet_the_candidate_and_nobody_else_does(gateway: RealGateway) -
 
 def test_copies_reach_the_candidate_and_users_get_the_answers_of_the_stable(gateway: RealGateway) -> None:
     in_force(gateway, route((A, 100), (B, 0), mirror=B))
-    time.sleep(1)  # the copy of the request that found it in force
+    quiet(gateway)  # there are copies of the requests that found it in force
     gateway.servers.asked.clear()
     assert answers(gateway, 50) == {A: 50}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while gateway.servers.asked[B] < 50 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert gateway.servers.asked == {A: 50, B: 50}

@@ -78,7 +78,7 @@ class Kueue:
         found = list(chart())
         plain = [text for kind, text in found if kind in INSTALLED]
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(plain))
-        self.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
+        self.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
         hooks = [self._reachable(yaml.safe_load(text)) for kind, text in found if kind in WEBHOOKS]
         for manifest in (self._service(), *hooks):
             self.server.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(manifest))

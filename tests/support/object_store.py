@@ -17,6 +17,7 @@ from typing import Any
 
 from serin_devcluster.gobuild import find_program
 from serin_devcluster.paths import Paths
+from support.ports import free_port
 
 OWNER, STRANGER = ("owner", "secret-of-the-owner"), ("stranger", "secret-of-the-stranger")
 DOMAIN = "localhost"  # the client's resolver takes every name below it for this machine
@@ -65,7 +66,7 @@ def object_store(scratch: Path) -> Iterator[Store]:
     folder, users, log = scratch / "buckets", scratch / "users", scratch / "versitygw.log"
     folder.mkdir(parents=True)
     users.mkdir()
-    port = _free_port()
+    port = free_port()
     program = str(find_program(Paths.default(), "versitygw"))
     access = ["--access", OWNER[0], "--secret", OWNER[1]]
     serving = ["--port", f"127.0.0.1:{port}", "--iam-dir", str(users), "--virtual-domain", DOMAIN, "--quiet"]
@@ -150,11 +151,11 @@ def fails_at_first(store: Store, times: int, tls: ssl.SSLContext | None = None) 
 
 def nobody_listens() -> str:
     """An endpoint where nothing is."""
-    return f"http://127.0.0.1:{_free_port()}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if server.poll() is not None:
             raise RuntimeError(f"versitygw ended: {log.read_text()[-800:]}")
         with socket.socket() as probe:
@@ -167,9 +168,3 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from serin_devcluster.apiserver import ApiServer
 
+SLOW = 300
+"""Seconds for a wait: on an idle machine each takes a few, and tests of images compute beside these."""
 GATE = {
     "apiVersion": "serin.dev/v1alpha1",
     "kind": "EvalGate",
@@ -59,6 +61,17 @@ def until(what: Callable[[], bool], seconds: float, say: Callable[[], str], ever
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds} s: {say()}")
         time.sleep(every)
+
+
+def at_rest(versions: Callable[[], object], seconds: float) -> None:
+    """Until they stay as they are for so long: what was caused before may still be written, and then nothing more is."""
+    deadline, found, since = time.monotonic() + SLOW, versions(), time.monotonic()
+    while time.monotonic() < since + seconds:
+        if time.monotonic() > deadline:
+            pytest.fail(f"it is written again and again: {found} is not what is there {seconds} s later")
+        time.sleep(0.2)
+        if (now := versions()) != found:
+            found, since = now, time.monotonic()
 
 
 def condition(server: ApiServer, namespace: str, type_: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class OperatorProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(120)
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

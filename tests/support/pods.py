@@ -3,6 +3,7 @@
 The apiserver and the Job controller are real; only what happens inside a pod is told here.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serin_devcluster.apiserver import ApiServer
+from serin_devcluster.errors import DevclusterError
 from serin_operator.api.v1alpha1 import StageName
 from support.jobs import OUTPUTS
 
@@ -44,12 +46,21 @@ class PodPlayer:
 
     def _play(self) -> None:
         while not self._stop.wait(0.2):
-            found = self._json("get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=serin,serin.dev/job")
-            for pod in found["items"]:
+            for pod in self._pods():
                 if pod["status"].get("phase", "Pending") == "Pending":
-                    self._status(pod, {"phase": "Running", "startTime": _now()})
-                    time.sleep(self._seconds)
-                    self._end(pod)
+                    # What an earlier test left is collected meanwhile: such a pod may be gone, or its config.
+                    with contextlib.suppress(DevclusterError):
+                        self._live(pod)
+
+    def _pods(self) -> list[dict[str, Any]]:
+        with contextlib.suppress(DevclusterError):
+            return self._json("get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=serin,serin.dev/job")["items"]
+        return []
+
+    def _live(self, pod: dict[str, Any]) -> None:
+        self._status(pod, {"phase": "Running", "startTime": _now()})
+        time.sleep(self._seconds)
+        self._end(pod)
 
     def _end(self, pod: dict[str, Any]) -> None:
         labels, namespace = pod["metadata"]["labels"], pod["metadata"]["namespace"]

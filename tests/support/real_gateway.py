@@ -23,9 +23,11 @@ from typing import Any
 from serin_devcluster.apiserver import ApiServer
 from serin_devcluster.gobuild import CONTOUR, find_program, module_folder
 from serin_devcluster.paths import IMAGE_RECIPES, Paths
+from support.ports import free_port, free_ports
 
 Json = dict[str, Any]
 CRDS = ("examples/gateway/00-crds.yaml", "examples/contour/01-crds.yaml")
+PATIENCE = 300  # seconds; on an idle machine each wait takes one or two
 SHIFT = 8000
 """Contour lets Envoy listen on the Gateway's port and so many more."""
 
@@ -50,14 +52,16 @@ class Servers:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._servers: list[ThreadingHTTPServer] = []
 
     def start(self, name: str) -> int:
-        asked = self.asked
+        asked, counting = self.asked, self._counting
 
         class Answers(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked[name] += 1
+                with counting:
+                    asked[name] += 1
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(name)))
                 self.send_header("Set-Cookie", "its-own=1")
@@ -83,13 +87,24 @@ class RealGateway:
 
     def __init__(self, api: ApiServer, servers: Servers, port: int) -> None:
         self._api, self.servers, self._port = api, servers, port
+        self._written = 0
 
     def routes(self, route: Json) -> Json:
-        """Write a route, and wait until Contour says what it makes of it; the conditions."""
+        """Write a route, and wait until Contour says what it makes of it; the conditions.
+
+        It has one rule more, by which is seen when Envoy goes by it: what was there before answers as well.
+        """
+        self._written += 1
+        redirect = {"hostname": "in-force.example.com", "statusCode": 302}
+        mark = {
+            "matches": [{"path": {"type": "Exact", "value": self._mark}}],
+            "filters": [{"type": "RequestRedirect", "requestRedirect": redirect}],
+        }
+        route = {**route, "spec": {**route["spec"], "rules": [*route["spec"]["rules"], mark]}}
         apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
         self._api.kubectl(*apply, stdin=json.dumps(route))
         meta = route["metadata"]
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = json.loads(
                 self._api.kubectl("get", "httproute", meta["name"], "-n", meta["namespace"], "-o", "json")
@@ -97,27 +112,40 @@ class RealGateway:
             parents = found.get("status", {}).get("parents", [])
             conditions = parents[0]["conditions"] if parents else []
             if conditions and all(c["observedGeneration"] == found["metadata"]["generation"] for c in conditions):
-                time.sleep(1)  # Envoy is told right after
                 return {c["type"]: c["status"] for c in conditions}
             time.sleep(0.2)
-        raise AssertionError(f"Contour said nothing about the route in 30 s: {found.get('status')}")
+        raise AssertionError(f"Contour said nothing about the route: {found.get('status')}")
+
+    @property
+    def _mark(self) -> str:
+        return f"/written/{self._written}"
+
+    def in_force(self, host: str) -> bool:
+        """Whether Envoy goes by the route that was written last."""
+        try:
+            return self._ask(self._mark, {"Host": host})[0].status == 302
+        except OSError:
+            return False  # Envoy has no listener yet
 
     def get(self, host: str, **headers: str) -> tuple[str, list[str]]:
         """Who answered, and the cookies that were set."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        answer, said = self._ask("/v1/models", {"Host": host, **headers})
+        return said if answer.status == 200 else f"{answer.status} {said}", answer.headers.get_all("Set-Cookie") or []
+
+    def _ask(self, path: str, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
-            connection.request("GET", "/v1/models", headers={"Host": host, **headers})
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            said = answer.read().decode()
+            return answer, answer.read().decode()
         finally:
             connection.close()
-        return said if answer.status == 200 else f"{answer.status} {said}", answer.headers.get_all("Set-Cookie") or []
 
 
 @contextmanager
 def real_gateway(api: ApiServer, scratch: Path, namespace: str, services: tuple[str, ...]) -> Iterator[RealGateway]:
     """A Gateway infra/public, and these Services behind it."""
-    port, servers = _free_port(above=SHIFT), Servers()
+    port, servers = free_port(), Servers()
     _install(api, port - SHIFT)
     for service in services:
         _lay_service(api, namespace, service, servers.start(service))
@@ -135,7 +163,7 @@ def _install(api: ApiServer, port: int) -> None:
     folder = module_folder(CONTOUR, "github.com/projectcontour/contour")
     for crds in CRDS:
         api.kubectl("apply", "--server-side", "-f", str(folder / crds))
-    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
     group = "gateway.networking.k8s.io/v1"
     listener = {"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
     for made in (
@@ -165,7 +193,7 @@ def _lay_service(api: ApiServer, namespace: str, name: str, port: int) -> None:
 
 
 def _commands(api: ApiServer, scratch: Path) -> tuple[list[str], list[str]]:
-    contour, xds = str(find_program(Paths.default(), "contour")), _free_port()
+    contour, [xds, *others] = str(find_program(Paths.default(), "contour")), free_ports(5)
     config, bootstrap = scratch / "contour.yaml", scratch / "envoy.json"
     config.write_text("gateway:\n  gatewayRef: {name: public, namespace: infra}\n")
     made = [contour, "bootstrap", str(bootstrap), "--xds-address=127.0.0.1", f"--xds-port={xds}"]
@@ -174,18 +202,11 @@ def _commands(api: ApiServer, scratch: Path) -> tuple[list[str], list[str]]:
     serve = [contour, "serve", "--insecure", "--disable-leader-election", "--disable-feature=extensionservices"]
     serve += [f"--kubeconfig={api.kubeconfig}", f"--config-path={config}", "--xds-address=127.0.0.1"]
     serve += [f"--xds-port={xds}", "--envoy-service-http-address=127.0.0.1"]
-    serve += [f"--{name}-port={_free_port()}" for name in ("stats", "health", "http", "debug-http")]
+    serve += [
+        f"--{name}-port={port}" for name, port in zip(("stats", "health", "http", "debug-http"), others, strict=True)
+    ]
     run = [str(envoy()), "-c", str(bootstrap), "--service-cluster", "test", "--service-node", "test"]
     return serve, [*run, "--concurrency", "1", "--disable-hot-restart"]
-
-
-def _free_port(above: int = 0) -> int:
-    while True:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = int(found.getsockname()[1])
-        if port > above:
-            return port
 
 
 def _own_address() -> str:

@@ -23,7 +23,7 @@ def install_gateway_api(server: ApiServer) -> None:
     """The CRDs that Contour's release carries, and one Gateway."""
     crds = module_folder(CONTOUR, "github.com/projectcontour/contour") / GATEWAY_CRDS
     server.kubectl("apply", "--server-side", "-f", str(crds))
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
     server.kubectl("create", "namespace", "infra")
     gateway = {
         "apiVersion": "gateway.networking.k8s.io/v1",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 from pathlib import Path
+
+from support.ports import free_port
 
 PRELOADED = [
     "torch",
@@ -42,12 +43,6 @@ def run_forked(config: Path, processes: int, environment: dict[str, str], log: P
             rank.kill()
             rank.join()
     return next((rank.exitcode for rank in ranks if rank.exitcode), 0) or 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _rank(config: Path, environment: dict[str, str], log: Path) -> None:

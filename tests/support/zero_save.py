@@ -12,9 +12,10 @@ import argparse
 import json
 import multiprocessing
 import os
-import socket
 from pathlib import Path
 from typing import Any
+
+from support.ports import free_port
 
 STEP = 1
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "deepspeed", "transformers.models.llama.modeling_llama"])
-    port = _free_port()
+    port = free_port()
     ranks = [context.Process(target=save, args=(rank, port, options)) for rank in range(options.ranks)]
     for rank in ranks:
         rank.start()
@@ -143,12 +144,6 @@ def _write_base(options: argparse.Namespace) -> None:
     with (base / "model.safetensors").open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         stream.truncate(8 + len(text) + at)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

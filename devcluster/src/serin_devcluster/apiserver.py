@@ -9,8 +9,10 @@ Nothing outlives the process that started it, not even when that is killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,6 +32,7 @@ from serin_devcluster.processes import Child
 from serin_devcluster.shell import tail
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(11_000, 20_000)
 PREFIX = "serin-apiserver-"
 SERVICE_RANGE = "10.97.0.0/16"
 START_SECONDS = 180.0  # on an idle machine it takes five
@@ -261,12 +264,13 @@ def etcd_flags(data: Path, client_port: int, peer_port: int) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports nobody listens on now, all different; below those from which the kernel takes one for each outgoing connection,
+    since who asks listens a moment later, and a program that is started again listens where it did."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise DevclusterError(f"no {count} ports from {PORTS.start} to {PORTS.stop - 1} are free")

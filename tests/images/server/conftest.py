@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.ports import free_port
 from support.tiny_model import SENTENCES, write_model
 
 START_SECONDS = 240
@@ -97,9 +97,7 @@ def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
     def start_one(model: str, environment: dict[str, str] | None = None, **changes: Any) -> Server:
         folder = tmp_path_factory.mktemp("server")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         config = {
             "stage": "Serve",
             "key": "3f9c",

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support.mlflow import PlayedMlflow
-from support.stage_process import free_port, run_forked
+from support.ports import free_port
+from support.stage_process import run_forked
 from support.training import CONSOLIDATE, PREPARE, TRAIN, changed, write_config, write_rows
 
 SOURCE = Path(__file__).resolve().parents[3] / "trainer-image" / "src"

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.stage_process import free_port
+from support.ports import free_port
 
 HERE = ("--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1")
 
