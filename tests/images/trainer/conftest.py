@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -84,6 +85,15 @@ class Claims:
             "dataDigest": output["dataDigest"],
         }
         return changed(TRAIN, {**given, **_paths(changes)})
+
+    def resized(self, config: dict[str, Any], key: str, processes: int, **changes: Any) -> dict[str, Any]:
+        """The same training, its newest checkpoint lost, as a second attempt of so many processes."""
+        output = f"pvc://artifacts/train-{key}"
+        again = {**config, "key": key, "output": output, "attempt": 2, **changes}
+        again["distribution"] = {**config["distribution"], "processesPerNode": processes}
+        left_out = shutil.ignore_patterns("checkpoint-8", "result.json")
+        shutil.copytree(self.path(config["output"]), self.path(output), ignore=left_out)
+        return again
 
     def consolidate(self, train: dict[str, Any], trained: dict[str, Any], **changes: Any) -> dict[str, Any]:
         given = {

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.training import LORA
 
 Losses = Callable[[dict[str, Any]], list[float]]
@@ -53,8 +55,44 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     assert losses(config) == pytest.approx(losses(run[0]), rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def run_of_one(claims: Any, run: Run) -> Run:
+    """The same training by one process: each step has the same rows."""
+    config = {**run[0], "key": "4f04b0", "output": "pvc://artifacts/train-qlora-of-one"}
+    config["hyperparameters"] = {**config["hyperparameters"], "globalBatchSize": 16}
+    config["distribution"] = {**config["distribution"], "processesPerNode": 1}
+    return config, claims.run(config)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on_with_the_same_losses_to_the_same_adapters(
+    claims: Any, run: Run, run_of_one: Run, losses: Losses, before: int, after: int
+) -> None:
+    """An adapter that came out empty would be no other than the one that the base model began with: zeros in `lora_B`."""
+    config, trained = {1: run_of_one, 2: run}[before]
+    hyperparameters = {**config["hyperparameters"], "globalBatchSize": 16}
+    again = claims.resized(config, f"4f04b{after}", after, hyperparameters=hyperparameters)
+    result = claims.run(again)
+    assert (result["output"]["resumedFromStep"], result["output"]["worldSize"]) == (4, after)
+    assert f"resumed from step 4 of {before} processes" in result["message"]
+    assert losses(again) == pytest.approx(losses(config), rel=1e-5)
+    assert losses(again) == pytest.approx(losses(run[0]), rel=1e-5)  # of whichever number it began with
+    resized, whole = _kept(claims, again, result), _kept(claims, config, trained)
+    assert len(resized) == 8
+    assert all(tensor.any() for tensor in resized.values())
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resized[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def _kept(claims: Any, config: dict[str, Any], trained: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The adapter of the consolidated model."""
+    train = {**config, "method": {**config["method"], "adapter": "Kept"}}
+    wish = {"key": f"5{config['key'][1:]}", "output": f"{config['output']}-kept"}
+    result = claims.consolidate(train, trained, **wish)
+    return load_file(claims.path(result["output"]["modelUri"]) / "adapter_model.safetensors")
+
+
 def test_adapters_are_merged_into_the_base_model_as_it_was_before_it_had_four_bits(claims: Any, run: Run) -> None:
-    import torch
     from serin_trainer import zero
     from serin_trainer.config import Method
     from serin_trainer.model import with_method
@@ -78,7 +116,6 @@ def test_adapters_are_merged_into_the_base_model_as_it_was_before_it_had_four_bi
 
 
 def test_linear_layers_are_held_in_four_bits_and_the_rest_as_it_was(claims: Any) -> None:
-    import torch
     from serin_trainer.config import Method
     from serin_trainer.model import load_base, with_method
 
@@ -98,7 +135,6 @@ def test_linear_layers_are_held_in_four_bits_and_the_rest_as_it_was(claims: Any)
 
 
 def test_weights_of_four_bits_are_the_same_after_a_validation(claims: Any) -> None:
-    import torch
     from serin_trainer.config import Method
     from serin_trainer.model import load_base, with_method
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,9 @@ from support.training import LORA, TRAIN, changed
 Losses = Callable[[dict[str, Any]], list[float]]
 
 
-def _resized(claims: Any, config: dict[str, Any], key: str, processes: int, **changes: Any) -> dict[str, Any]:
-    """The same training, its newest checkpoint lost, as a second attempt of so many processes."""
-    output = f"pvc://artifacts/train-{key}"
-    again = {**config, "key": key, "output": output, "attempt": 2, **changes}
-    again["distribution"] = {**config["distribution"], "processesPerNode": processes}
-    left_out = shutil.ignore_patterns("checkpoint-8", "result.json")
-    shutil.copytree(claims.path(config["output"]), claims.path(output), ignore=left_out)
-    return again
-
-
 def test_one_process_goes_on_where_two_were_with_the_losses_of_two(claims: Any, full_run: Any, losses: Losses) -> None:
     config = full_run[0]
-    again = _resized(claims, config, "4f0e21", 1, hyperparameters={**config["hyperparameters"], "globalBatchSize": 16})
+    again = claims.resized(config, "4f0e21", 1, hyperparameters={**config["hyperparameters"], "globalBatchSize": 16})
     result = claims.run(again)
     assert (result["output"]["resumedFromStep"], result["output"]["worldSize"]) == (4, 1)
     assert "resumed from step 4 of 2 processes" in result["message"]
@@ -66,7 +55,7 @@ def test_the_losses_are_those_of_the_uninterrupted_run(
         **more,
     )
     claims.run(config)
-    again = _resized(claims, config, key, after)
+    again = claims.resized(config, key, after)
     result = claims.run(again)
     assert (result["output"]["resumedFromStep"], result["output"]["worldSize"]) == (4, after)
     assert losses(again) == pytest.approx(losses(config), rel=bound)
