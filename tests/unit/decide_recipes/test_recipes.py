@@ -1,5 +1,6 @@
 """YAML of Axolotl and LLaMA-Factory becomes fields of the spec, and no key of it is lost on the way."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from serin_operator.decide.recipes.applying import applied_fields
 from serin_operator.decide.recipes.common import LINEAR_LAYERS
 from serin_operator.decide.recipes.reading import LONGEST, TABLES
 
+EXAMPLES = Path(__file__).parents[3] / "examples" / "recipes"
 AXOLOTL, LLAMA = RecipeFormat.AXOLOTL, RecipeFormat.LLAMA_FACTORY
 BASE = "pvc://models/base"
 LORA = {"adapter": "lora"}
@@ -145,6 +147,19 @@ def test_every_key_ends_in_exactly_one_place(recipe: tuple[str, RecipeFormat]) -
     keys = set(yaml.safe_load(recipe[0]))
     assert set().union(*places) == keys
     assert sum(map(len, places)) == len(keys)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.name)
+def test_every_example_is_understood_whole(file: Path) -> None:
+    recipe, job = yaml.safe_load_all(file.read_text())
+    spec = FineTuneJobSpec.model_validate(job["spec"])
+    assert spec.config_from is not None
+    assert spec.config_from.config_map_ref.name == recipe["metadata"]["name"]
+    found = read(recipe["data"][spec.config_from.key], spec.config_from.format)
+    assert (found.refused, found.unknown) == ((), ())
+    made = effective_spec(spec, found).spec
+    assert made is not None
+    assert made.method.lora is not None
 
 
 def test_what_is_kept_in_status_gives_the_same_spec() -> None:
