@@ -98,11 +98,12 @@ class _Tracks:
         for name in ("weight", "memory", "stationary", "noise", "gain", "fit", "push", "mass", "variance"):
             setattr(self, name, getattr(self, name)[runs])
 
-    def against(self, border: float, effects: Values) -> Values:
+    def against(self, border: float, bets: Sequence[latency.Bet]) -> Values:
+        effects, shares = np.array([bet.effect for bet in bets]), np.array([bet.share for bet in bets])
         at_border = self.weight + self.fit + self.push * border - self.mass * border**2 / 2
         drift = self.push - self.mass * border
-        bets = drift[:, :, None] * effects - self.mass[:, :, None] * (effects**2 / 2)
-        return _log_sum(at_border + _log_sum(bets) - np.log(len(effects))) - _log_sum(at_border)
+        stakes = drift[:, :, None] * effects - self.mass[:, :, None] * (effects**2 / 2) + np.log(shares)
+        return _log_sum(at_border + _log_sum(stakes)) - _log_sum(at_border)
 
 
 def _log_sum(values: Values) -> Values:
@@ -227,12 +228,11 @@ class _Looks:
         self.c, self.s, self.idle = c.but_where(now), s.but_where(now), np.where(now, 0.0, self.idle)
 
     def evidence(self) -> Values:
-        worse, better = np.array(latency.WORSE), np.array(latency.BETTER)
         return np.stack(
             [
-                self.tracks.against(0.0, worse),
-                self.tracks.against(self.limit, worse),
-                self.tracks.against(self.limit, -better),
+                self.tracks.against(0.0, latency.WORSE),
+                self.tracks.against(self.limit, latency.BEYOND),
+                self.tracks.against(self.limit, latency.BETTER),
             ]
         )
 

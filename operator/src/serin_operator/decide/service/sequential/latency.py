@@ -18,7 +18,7 @@ healthy canaries. So (tau, memory) is not assumed away but *learned from the sta
 posterior on a grid weighs a handful of `Track`s, each a Kalman filter that gives the exact likelihood of d_1..d_t as a
 function of theta. The bet mixes over tracks and over a few effects above the border, against the border itself:
 
-    e-process = sum_g w_g sum_j L_g(d_1..d_t; log r + effect_j) / J   /   sum_g w_g L_g(d_1..d_t; log r)
+    e-process = sum_g w_g sum_j share_j L_g(d_1..d_t; log r + effect_j)   /   sum_g w_g L_g(d_1..d_t; log r)
 
 With known noise this is a nonnegative martingale on the border and a supermartingale inside of the null (the likelihood
 ratio is monotone in theta), hence valid at every moment (Robbins; Howard and Ramdas, arXiv 1810.08240; for canaries
@@ -39,14 +39,36 @@ from typing import Final, NamedTuple
 from pydantic import TypeAdapter
 
 from serin_operator.api.v1alpha1 import Verdict
-from serin_operator.decide.service.sequential.rule import Evidence, Judgement, Rule, bound, log_mean, log_sum, verdict
+from serin_operator.decide.service.sequential.rule import Evidence, Judgement, Rule, bound, log_sum, verdict
 
 BLOCK_SECONDS: Final = 5.0
 """Nothing is judged more often; a block is longer when looks or requests are rarer."""
-WORSE: Final = tuple(math.log(x) for x in (1.15, 1.4, 1.8, 2.5, 4.0))
-"""How far beyond the border the bets on "worse" suppose the candidate to be."""
-BETTER: Final = (0.1, 0.2, 0.35)
-"""How far on the good side of the border the bets on "better" suppose it to be."""
+
+
+class Bet(NamedTuple):
+    """A part of what is staked against a border."""
+
+    effect: float
+    """How far beyond the border it supposes the candidate to be."""
+    share: float
+    """Of the whole stake. A bet that was right has cost log(1 / share) of evidence."""
+
+
+def _bets(likeliest: float, share: float) -> tuple[Bet, ...]:
+    """Most of the stake on one ratio, the rest in equal parts on a ladder whose steps are fine enough for many requests: when
+    they tell the ratio exactly, one between two steps fits neither, and then load noise seems to explain it as well."""
+    parts = {likeliest: share} | dict.fromkeys(_LADDER, (1 - share) / len(_LADDER))
+    return tuple(Bet(math.log(ratio), part) for ratio, part in parts.items())
+
+
+_LADDER: Final = (1.08, 1.16, 1.25, 1.36, 1.5, 1.85, 2.1, 2.4, 2.8, 3.3, 4.0, 5.0)
+WORSE: Final = _bets(1.65, 0.9)
+"""Against "no worse". Most is somewhat short of a doubled latency, which is to be found soon under load noise too: what is much
+worse is found soon by any bet, and what is a little worse late by all of them."""
+BEYOND: Final = _bets(1.45, 0.6)
+"""Against "worse, but within the tolerance"; from there it is not so far to a doubled latency."""
+BETTER: Final = tuple(Bet(-effect, 1 / 3) for effect in (0.1, 0.2, 0.35))
+"""Against "worse by the tolerance or more": on the good side of that border."""
 
 TAUS: Final = (0.03, 0.045, 0.064, 0.09, 0.127, 0.18, 0.254, 0.36, 0.51)
 MEMORIES: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
@@ -290,16 +312,19 @@ def evidence(state: LatencyState, rule: Rule) -> Evidence:
     limit = math.log(rule.tolerated)
     return Evidence(
         no_worse=_against(state.tracks, 0.0, WORSE),
-        tolerable=_against(state.tracks, limit, WORSE),
-        intolerable=_against(state.tracks, limit, tuple(-effect for effect in BETTER)),
+        tolerable=_against(state.tracks, limit, BEYOND),
+        intolerable=_against(state.tracks, limit, BETTER),
     )
 
 
-def _against(tracks: Sequence[Track], border: float, effects: Sequence[float]) -> float:
-    """The logarithm of the e-process against theta on the border, for bets on the border + each effect."""
+def _against(tracks: Sequence[Track], border: float, bets: Sequence[Bet]) -> float:
+    """The logarithm of the e-process against theta on the border."""
     at_border = [t.weight + t.fit + t.push * border - t.mass * border**2 / 2 for t in tracks]
     beyond = [
-        fit + log_mean([(t.push - t.mass * border) * effect - t.mass * effect**2 / 2 for effect in effects])
+        fit
+        + log_sum(
+            math.log(bet.share) + (t.push - t.mass * border) * bet.effect - t.mass * bet.effect**2 / 2 for bet in bets
+        )
         for t, fit in zip(tracks, at_border, strict=True)
     ]
     return log_sum(beyond) - log_sum(at_border)
