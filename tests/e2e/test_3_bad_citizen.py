@@ -34,8 +34,9 @@ def test_its_answers_ran_to_the_limit(citizen: Record) -> None:
     own = [one for one in citizen.requests if one["revision"] == citizen.revision_name]
     others = [one for one in citizen.requests if one["revision"] == citizen.incumbent]
     assert own
-    assert sum(one["finish"] == "length" for one in own) > 0.9 * len(own)
-    assert sum(one["finish"] == "stop" for one in others) > 0.9 * len(others)
+    # Most of them, as the SLO asks for the median: a bad model stops now and then, and a good one runs on.
+    assert sum(one["finish"] == "length" for one in own) > 0.5 * len(own)
+    assert sum(one["finish"] == "stop" for one in others) > 0.5 * len(others)
 
 
 def test_the_sentence_names_the_slo_and_its_numbers(citizen: Record) -> None:

@@ -3,6 +3,7 @@
 All jobs are applied at once and wait beside each other; then every cause is removed, and all of them go on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,8 +68,14 @@ class Mistakes:
     def kubectl(self) -> Kubectl:
         return self.player.kubectl
 
-    def job(self, case: Case) -> Object:
-        return self.kubectl.get("finetunejob", case.name) or {}
+    def wait(self, case: Case, fact: Callable[[Object], bool], what: str) -> Object:
+        """The job as it stood when it was so: a moment later it may be tried again, and say something else."""
+
+        def look() -> Object | None:
+            job = self.kubectl.get("finetunejob", case.name) or {}
+            return job if fact(job) else None
+
+        return until(look, f"{case.name} {what}", 300)
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +89,10 @@ def mistakes(bench: Bench) -> Mistakes:
     (good,) = found.player.manifests("30-base.yaml")
     kubectl.apply(small(good, case.name, **case.changes) for case in CASES)
     for case in CASES:
-        until(lambda case=case: said(found.job(case), case), f"{case.name} says {case.reason}", 240)
-        found.waiting[case.name] = found.job(case)
+        found.waiting[case.name] = found.wait(case, lambda job, case=case: said(job, case), f"says {case.reason}")
     remove_causes(found, image)
     for case in CASES:
-        until(lambda case=case: prepared(found.job(case)), f"{case.name} goes on by itself", 240)
-        found.going_on[case.name] = found.job(case)
+        found.going_on[case.name] = found.wait(case, prepared, "goes on by itself")
         kubectl.delete("finetunejob", case.name, wait=False)  # its training would only take time
     return found
 

@@ -92,7 +92,7 @@ class Player:
         """Delete the job and apply the same file: the job as it stands once it has settled."""
         self.kubectl.delete("finetunejob", story.job)
         self.kubectl.apply(self.manifests(story.file, self._base_model()))
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + plan.POD_TIMEOUT_SECONDS
         while True:
             job = self.kubectl.get("finetunejob", story.job) or {}
             if settled(job) or time.monotonic() > ends:
