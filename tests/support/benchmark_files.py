@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from support.evaluation import suite_document
+
 WORDS = ("pod", "node", "field", "name", "key", "data", "number", "replicas")
 
 KIND = """
@@ -143,3 +145,18 @@ def write_benchmark(folder: Path) -> None:
             for at in range(6)
         ),
     )
+
+
+def asking(metrics: list[str], tasks: list[str], name: str = "bench", **benchmark: Any) -> dict[str, Any]:
+    """A suite that is a benchmark."""
+    suite = suite_document(name=name, metrics=metrics, maxExamples=100)
+    for field in ("dataset", "stop", "maxNewTokens"):
+        del suite[field]
+    return {**suite, "benchmark": {"tasks": tasks, "uri": "pvc://benchmarks/own", **benchmark}}
+
+
+def report_of(volumes: Any, result: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The report of an evaluation, and its rows."""
+    path = volumes.root / result["output"]["reportUri"].removeprefix("pvc://")
+    lines = (path.parent / "examples.jsonl").read_text().splitlines()
+    return json.loads(path.read_text()), [json.loads(line) for line in lines]

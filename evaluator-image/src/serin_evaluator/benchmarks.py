@@ -2,7 +2,8 @@
 rows; which rows are asked, the model's answers and all statistics are ours.
 
 Each task is a slice of its suite, and so is each group. Nothing is fetched: rows come from the benchmark's folder.
-Not here: what a task's file may say (`taskfiles.py`), asking a model (`harness.py`), intervals (`benchmark_metrics.py`).
+Not here: what a task's file may say (`taskfiles.py`), what a group's says of its figures (`benchmark_groups.py`), asking a model
+(`harness.py`), intervals (`benchmark_metrics.py`).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from serin_evaluator.benchmark_groups import Group, Said, described, group_of
 from serin_evaluator.benchmark_metrics import AGGREGATIONS, NAMES, POOLED, Unfit, value_sample
 from serin_evaluator.cache import Entry
 from serin_evaluator.config import Benchmark, Metric, Slice, Suite
@@ -26,9 +28,10 @@ from serin_evaluator.errors import DataError
 from serin_evaluator.measured import Choice, Generation
 from serin_evaluator.metrics import LOWER_IS_BETTER
 from serin_evaluator.suites import Example, LoadedSuite
+from serin_evaluator.sums import Sums
 from serin_evaluator.task_index import Mentions, index_of, missing_in
 from serin_evaluator.taskfiles import Folder, Rows, check_yaml, digest_of, refuse, rows_of, unknown
-from serin_evaluator.uncertainty import AnySample
+from serin_evaluator.uncertainty import AnySample, Sample, Several
 from serin_evaluator.uris import local_path
 
 log = logging.getLogger(__name__)
@@ -116,9 +119,12 @@ class Task:
 class Benchmarked:
     """The tasks of a suite."""
 
-    def __init__(self, tasks: Sequence[Task], apply_chat_template: bool) -> None:
+    def __init__(self, tasks: Sequence[Task], asked: Benchmark, groups: Mapping[str, Group]) -> None:
         self.tasks = tuple(tasks)
-        self.apply_chat_template = apply_chat_template
+        self.apply_chat_template = asked.apply_chat_template
+        self.groups = groups
+        self._whole = asked.tasks[0] if len(asked.tasks) == 1 else None
+        """The one name that was asked for: the whole suite is then what this is."""
 
     @property
     def kinds(self) -> list[type[Any]]:
@@ -153,22 +159,63 @@ class Benchmarked:
             return list(row.log_likelihoods)
         return list(zip(row.log_likelihoods, row.greedy, strict=True))
 
-    def sample(self, metric: Metric, values: Mapping[Metric, Mapping[int, Any]]) -> AnySample:
-        """The sample of a metric over the examples of all tasks that have it."""
-        aggregation = next(task.metrics[metric] for task in self.tasks if metric in task.metrics)
-        try:
-            return value_sample(metric, aggregation, values.get(metric, {}))
-        except Unfit as unfit:
-            raise DataError(
-                "MetricUnfit",
-                f"The benchmark's {NAMES[metric]} cannot be {metric}: {unfit}.",
-                "Ask for another metric.",
-            ) from unfit
+    def sample(
+        self, metric: Metric, values: Mapping[Metric, Mapping[int, Any]], part: Slice | None = None
+    ) -> AnySample | None:
+        """The sample of a metric over the examples of all tasks that have it, or of those of a slice; None when they have
+        no such number together.
 
-    def is_number(self, metric: Metric, part: Slice | None) -> bool:
-        """Whether the rows of all these tasks together have such a number: a mean has one, F1 of two tasks has not."""
-        of = [task for task in self.tasks if metric in task.metrics and (part is None or part.value in task.slices)]
-        return len(of) == 1 or all(task.metrics[metric] in POOLED for task in of)
+        Rows of tasks that count by size are one sample: its mean is the harness's. How far the tasks lie apart then counts
+        as noise of rows, so its interval is the wider one, and it keeps exact bounds (Hoeffding 1956: unlike coins spread
+        less than like ones) and McNemar's test.
+        """
+        if self.why_none(metric, part):
+            return None
+        tasks, said = self._tasks(metric, part), self._said(metric, part)
+        found = values.get(metric, {})
+        if said is None or len(tasks) == 1 or (said.by_size and tasks[0].metrics[metric] in POOLED):
+            return _sample_of(metric, tasks, found)
+        parts = [_sample_of(metric, [task], found) for task in tasks]
+        return Several(tuple(one for one in parts if isinstance(one, Sample | Sums)), said.by_size)
+
+    def why_none(self, metric: Metric, part: Slice | None) -> str:
+        """Why these tasks have no such number together; empty when they have."""
+        tasks, group, its = self._tasks(metric, part), self._group(part), NAMES[metric]
+        if not tasks:
+            return f"no task of {part.value if part else 'the suite'} has {its}"
+        if group is not None and group.names(its):
+            used = " and ".join(sorted({task.filter for task in tasks}))
+            told = f"the group {group.name} makes its {its} of answers filtered by {group.filters(its)}, not by {used}"
+            return "" if self._said(metric, part) is not None else told
+        if len(tasks) == 1 or tasks[0].metrics[metric] in POOLED:
+            return ""
+        return (
+            "each task has one (slice: {field: task, value: <task>}), and there is no such number of several together"
+        )
+
+    def _tasks(self, metric: Metric, part: Slice | None) -> list[Task]:
+        return [task for task in self.tasks if metric in task.metrics and (part is None or part.value in task.slices)]
+
+    def _group(self, part: Slice | None) -> Group | None:
+        name = part.value if part is not None else self._whole
+        return self.groups.get(name) if name is not None else None
+
+    def _said(self, metric: Metric, part: Slice | None) -> Said | None:
+        group = self._group(part)
+        return group and group.of(NAMES[metric], (task.filter for task in self._tasks(metric, part)))
+
+
+def _sample_of(metric: Metric, tasks: Sequence[Task], values: Mapping[int, Any]) -> AnySample:
+    """Of all rows of these tasks."""
+    rows = {one: values[one] for task in tasks for one in task.asked if one in values}
+    try:
+        return value_sample(metric, tasks[0].metrics[metric], rows)
+    except Unfit as unfit:
+        raise DataError(
+            "MetricUnfit",
+            f"The benchmark's {NAMES[metric]} cannot be {metric}: {unfit}.",
+            "Ask for another metric.",
+        ) from unfit
 
 
 def harness_version() -> str:
@@ -190,7 +237,9 @@ def load_benchmark(suite: Suite, seed: int) -> LoadedSuite:
     tasks = reader.tasks()
     examples = {example.line: example for task in tasks for example in _examples(task)}
     _every_metric_is_measured(suite, tasks)
-    told = sorted([task.name, task.config_digest, task.rows_digest] for task in tasks)
+    told: list[Any] = sorted([task.name, task.config_digest, task.rows_digest] for task in tasks)
+    if reader.groups:
+        told.append(described(reader.groups))
     digest = "sha256:" + hashlib.sha256(json.dumps(told).encode()).hexdigest()
     if asked.digest not in (None, digest):
         raise DataError(
@@ -205,7 +254,7 @@ def load_benchmark(suite: Suite, seed: int) -> LoadedSuite:
         rows=sum(task.rows for task in tasks),
         without_answer=0,
         examples=examples,
-        benchmark=Benchmarked(tasks, asked.apply_chat_template),
+        benchmark=Benchmarked(tasks, asked, reader.groups),
     )
 
 
@@ -251,7 +300,9 @@ class _Reader:
     def __init__(self, suite: Suite, asked: Benchmark, folder: Folder, seed: int) -> None:
         self._suite, self._asked, self._folder, self._seed = suite, asked, folder, seed
         self._digests: dict[str, tuple[str, str]] = {}
-        self._groups: dict[str, list[str]] = {}
+        self._names: dict[str, list[str]] = {}
+        """Of the groups and tags of each task."""
+        self.groups: dict[str, Group] = {}
 
     def tasks(self) -> list[Task]:
         manager = self._manager()
@@ -265,11 +316,12 @@ class _Reader:
                 raise _unreadable(name, error) from error
             made |= found["tasks"]
             for group, of in found["groups"].items():
-                for task in of.get_all_tasks():
-                    self._groups.setdefault(task.task_name, []).append(group)
+                self.groups[group] = group_of(of)
+                for task in self.groups[group].tasks:
+                    self._names.setdefault(task, []).append(group)
             if name not in found["tasks"] and name not in found["groups"]:  # a tag: all tasks that carry it
                 for task in found["tasks"]:
-                    self._groups.setdefault(task, []).append(name)
+                    self._names.setdefault(task, []).append(name)
         tasks: list[Task] = []
         first = 1
         for name, one in made.items():
@@ -339,7 +391,7 @@ class _Reader:
         task = Task(
             name=name,
             made=made,
-            groups=tuple(sorted(set(self._groups.get(name, ())) - {name})),
+            groups=tuple(sorted(set(self._names.get(name, ())) - {name})),
             config_digest=self._digests[name][0],
             rows_digest=self._digests[name][1],
             metrics=metrics,

@@ -91,6 +91,27 @@ def of_no_spread(value: float, n: int, low: float, high: float) -> Array:
     return bounds
 
 
+def of_weighted_sum(values: Array, stderrs: Array, bounds: Array, sizes: Array, weights: Array) -> Array:
+    """Of a weighted sum of figures that know nothing of each other, from the bounds of each (along the last axis): distances
+    add up as standard errors do (MOVER; Zou, Huang and Zhang, Computational Statistics and Data Analysis 53, 2009), or
+    Student's t with Welch's degrees of freedom where that is the wider one.
+
+    MOVER keeps what exact bounds are worth and lets a figure without spread hide some, but of many small tasks with next to
+    nothing wrong its upper end misses the truth in 8 to 11 percent instead of 2.5 (simulated), since a task with nothing wrong
+    has no room above it; Student's t is too sure where all have none.
+    """
+    value, spread = weights @ values, (weights * stderrs) ** 2
+    away = weights[:, None] * (bounds - values[:, None])
+    below, above = (np.sqrt((np.clip(away, *ends) ** 2).sum(0)) for ends in ((-np.inf, 0.0), (0.0, np.inf)))
+    degrees = spread.sum() ** 2 / (spread**2 / (sizes - 1)).sum() if spread.any() else 1.0
+    found = np.full(len(PROBABILITIES), value)
+    for place, probability in enumerate(PROBABILITIES):
+        by_t = math.sqrt(spread.sum()) * student(probability, int(degrees))
+        if place != _MIDDLE:
+            found[place] += min(-below[place], by_t) if place < _MIDDLE else max(above[place], by_t)
+    return np.maximum.accumulate(found)
+
+
 def of_share(successes: int, n: int) -> Array:
     """Of a share: exact binomial bounds (Clopper and Pearson 1934), never too sure."""
     logarithms = np.log(np.arange(1, n + 1))

@@ -75,6 +75,8 @@ class ReportedSuite(Suite):
     notes: tuple[str, ...]
     tasks: tuple["ReportedTask", ...]
     """What a benchmark's tasks were, so that its numbers can be made again."""
+    groups: tuple["ReportedGroup", ...] = ()
+    """How its groups made one number of their tasks'."""
 
 
 class ReportedTask(Document):
@@ -95,11 +97,24 @@ class ReportedTask(Document):
     chosen: int
 
 
+class ReportedGroup(Document):
+    """What a group of tasks says of one metric, as the harness calls it."""
+
+    name: str
+    metric: str
+    weight_by_size: bool
+    """Whether a task counted as its rows, or as any other task."""
+    filters: tuple[str, ...] | None
+    """Of which filters' figures; null is of any."""
+    tasks: tuple[str, ...]
+
+
 class Intervals(Document):
     """How intervals were made."""
 
     method: str = "StudentisedBootstrap"
     of_shares: str = "ClopperPearson"
+    of_means_of_tasks: str = "MoverOrStudent"
     resamples: int = RESAMPLES
     confidence_percent: int = 95
     curve_probabilities: tuple[float, ...] = PROBABILITIES
@@ -278,6 +293,7 @@ def _suite(suite: LoadedSuite, measured: Measurements) -> ReportedSuite:
         shots_digest=suite.shots_digest,
         notes=tuple(notes(suite, measured)),
         tasks=tuple(_tasks(suite)),
+        groups=tuple(_groups(suite)),
     )
 
 
@@ -295,6 +311,18 @@ def _tasks(suite: LoadedSuite) -> Iterator[ReportedTask]:
             rows=task.rows,
             chosen=len(task.docs),
         )
+
+
+def _groups(suite: LoadedSuite) -> Iterator[ReportedGroup]:
+    for group in suite.benchmark.groups.values() if suite.benchmark is not None else ():
+        for said in group.says:
+            yield ReportedGroup(
+                name=group.name,
+                metric=said.metric,
+                weight_by_size=said.by_size,
+                filters=said.filters,
+                tasks=group.tasks,
+            )
 
 
 def notes(suite: LoadedSuite, measured: Measurements) -> Iterator[str]:

@@ -6,7 +6,7 @@ Not here: measuring, and judging.
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import FROM_LIKELIHOOD, generation_sample, likelihood_sample, speed_sample
 from serin_evaluator.result import Difference, Score
 from serin_evaluator.suites import LoadedSuite
-from serin_evaluator.uncertainty import AnySample, Sample, Unfit, difference, estimate
+from serin_evaluator.uncertainty import AnySample, Sample, Several, Unfit, difference, estimate
 
 
 class Key(NamedTuple):
@@ -66,33 +66,48 @@ class Scores:
 
 def samples(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]) -> dict[Key, AnySample]:
     """The sample of each suite, metric and model, and of each slice that holds enough examples to have a spread."""
-    whole = {
-        Key(suite.suite.name, metric, role): _sample(suite, metric, of_model[suite.suite.name])
+    keys = [
+        (suite, Key(suite.suite.name, metric, role))
         for suite in suites
         for metric in suite.suite.metrics
         for role, of_model in measured.items()
         if metric not in PAIRWISE or (role is Role.CANDIDATE and not why_unscored(of_model[suite.suite.name], metric))
-    }
+    ]
+    of_all = [(key, _sample(suite, key, measured)) for suite, key in keys]
+    whole = {key: sample for key, sample in of_all if sample is not None}
     parts = {
-        key._replace(slice=part): sliced
+        key: sliced
         for suite in suites
         for part, lines in suite.slices().items()
-        for key, sample in whole.items()
-        if key.suite == suite.suite.name and len(sliced := sample.only(lines)) >= FEWEST_EXAMPLES
+        for key, sliced in _sliced(suite, part, lines, [key for of, key in keys if of is suite], whole, measured)
+        if len(sliced) >= FEWEST_EXAMPLES
     }
-    tasks = {suite.suite.name: suite.benchmark for suite in suites}
-    return {
-        key: sample
-        for key, sample in (whole | parts).items()
-        if (of := tasks[key.suite]) is None or of.is_number(key.metric, key.slice)
-    }
+    return whole | parts
 
 
-def _sample(suite: LoadedSuite, metric: Metric, measured: Measured) -> AnySample:
+def _sliced(
+    suite: LoadedSuite,
+    part: Slice,
+    lines: set[int],
+    keys: Sequence[Key],
+    whole: Samples,
+    measured: Mapping[Role, Mapping[str, Measured]],
+) -> Iterator[tuple[Key, AnySample]]:
+    """Of a benchmark, tasks say how a slice's number is made of theirs; of all else it is made of fewer examples."""
+    for key in keys:
+        of_part = key._replace(slice=part)
+        if suite.benchmark is None:
+            yield of_part, whole[key].only(lines)
+        elif (sample := _sample(suite, of_part, measured)) is not None:
+            yield of_part, sample
+
+
+def _sample(suite: LoadedSuite, key: Key, models: Mapping[Role, Mapping[str, Measured]]) -> AnySample | None:
+    metric, measured = key.metric, models[key.role][key.suite]
     if suite.benchmark is not None:
         if measured.values is None:
             measured.values = suite.benchmark.values(measured.choice, measured.generation)
-        return suite.benchmark.sample(metric, measured.values)
+        return suite.benchmark.sample(metric, measured.values, key.slice)
     if metric in OF_CHOICES:
         assert measured.choice is not None
         assert suite.suite.choices is not None
@@ -120,12 +135,13 @@ def why_unscored(measured: Measured, metric: Metric) -> str:
 
 def unscored(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str, Measured]]) -> dict[str, str]:
     """By name, why a metric of pairs, or of several tasks, has no score."""
-    several = "each task has one (slice: {field: task, value: <task>}), and there is no such number of several together"
     of_tasks = {
-        named(suite.suite.name, metric): several
+        named(suite.suite.name, metric, part): why
         for suite in suites
+        if suite.benchmark is not None
         for metric in suite.suite.metrics
-        if suite.benchmark is not None and not suite.benchmark.is_number(metric, None)
+        for part in (None, *suite.slices())
+        if (why := suite.benchmark.why_none(metric, part))
     }
     return of_tasks | {
         named(suite.suite.name, metric): why
@@ -138,11 +154,12 @@ def unscored(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str,
 def score(config: EvaluateConfig, found: Samples, why: Mapping[str, str] | None = None) -> Scores:
     """Scores of all samples, and the comparisons that the config asks for. `why` tells of those without a sample."""
     missing: list[Missing] = []
+    why = why or {}
     scores = [made for key, sample in found.items() if (made := _score(config, key, sample, missing))]
-    comparisons = [made for one in config.comparisons if (made := _compare(config, one, found, missing))]
+    comparisons = [made for one in config.comparisons if (made := _compare(config, one, found, missing, why))]
     names = {named(key.suite, key.metric, key.slice) for key in found}
     missing += [
-        Missing(wanted, (why or {}).get(wanted.partition("@")[0]) or _why_absent(wanted, names))
+        Missing(wanted, why.get(wanted) or why.get(wanted.partition("@")[0]) or _why_absent(wanted, names))
         for wanted in config.wanted
         if wanted not in names
     ]
@@ -159,7 +176,9 @@ def _why_absent(wanted: str, names: set[str]) -> str:
 def _score(config: EvaluateConfig, key: Key, sample: AnySample, missing: list[Missing]) -> Score | None:
     suite, metric, role, part = key
     made = None
-    if len(sample) < FEWEST_EXAMPLES:
+    if isinstance(sample, Several) and sample.fewest < FEWEST_EXAMPLES:
+        why = f"only {sample.fewest} examples of one of its tasks could be scored"
+    elif len(sample) < FEWEST_EXAMPLES:
         why = f"only {len(sample)} examples could be scored"
     elif not math.isfinite(sample.value()):
         why = "the model's likelihoods are not finite numbers"
@@ -193,12 +212,15 @@ def _against(config: EvaluateConfig, suite: str, metric: Metric) -> Role | None:
     return by.against if by is not None else None
 
 
-def _compare(config: EvaluateConfig, wanted: Comparison, found: Samples, missing: list[Missing]) -> Difference | None:
+def _compare(
+    config: EvaluateConfig, wanted: Comparison, found: Samples, missing: list[Missing], known: Mapping[str, str]
+) -> Difference | None:
     ours = found.get(Key(wanted.suite, wanted.metric, Role.CANDIDATE, wanted.slice))
     theirs = found.get(Key(wanted.suite, wanted.metric, wanted.against, wanted.slice))
     why = "" if ours and theirs else "the suite, the metric or the model is not part of this evaluation"
     if why and wanted.slice and Key(wanted.suite, wanted.metric, wanted.against) in found:
         why = f"fewer than {FEWEST_EXAMPLES} examples have {wanted.slice}"
+    why = why and (known.get(named(wanted.suite, wanted.metric, wanted.slice)) or why)
     made = None
     if ours and theirs and not (why := _why_incomparable(wanted.metric, ours, theirs)):
         try:

@@ -2,7 +2,8 @@
 
 Most metrics are a ratio of sums over examples (a mean is the ratio with weight 1; cross-entropy weighs by tokens), seen
 through a monotone function (perplexity is the exponential of cross-entropy). So one estimator serves them all; BLEU and
-its like (`sums.py`) and calibration (`calibration.py`) have their own. Not here: where the numbers come from
+its like (`sums.py`) and calibration (`calibration.py`) have their own, and a mean of several tasks' figures is put together
+of theirs. Not here: where the numbers come from
 (`metrics.py`), the shapes of curves (`curves.py`), and whether a difference is good or bad (the operator).
 """
 
@@ -79,6 +80,48 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Several:
+    """Samples of several tasks, whose figures have a mean: each task counts the same, or as its number of examples.
+
+    The tasks are given and their examples drawn, so how far the tasks lie apart is no uncertainty of it.
+    """
+
+    parts: tuple[Sample | Sums, ...]
+    by_size: bool = False
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The examples of all tasks."""
+        return tuple(one for part in self.parts for one in part.ids)
+
+    @property
+    def fewest(self) -> int:
+        """The examples of the task that has the fewest."""
+        return min(len(part) for part in self.parts)
+
+    def weights(self, sizes: Sequence[int] | None = None) -> Array:
+        """How much each task's figure counts; together one."""
+        sizes = sizes or [len(part) for part in self.parts]
+        counts = np.array(sizes if self.by_size else [1] * len(self.parts), dtype=float)
+        return counts / counts.sum()
+
+    def value(self) -> float:
+        """The mean of the tasks' figures."""
+        return float(self.weights() @ [part.value() for part in self.parts])
+
+    def by_example(self) -> dict[int, float | None]:
+        """The metric of each example alone."""
+        return {one: value for part in self.parts for one, value in part.by_example().items()}
+
+    def only(self, ids: set[int]) -> "Several":
+        """The same mean over some of the examples."""
+        return Several(tuple(part.only(ids) for part in self.parts), self.by_size)
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A value over n examples, its standard error and its confidence curve."""
 
@@ -102,11 +145,14 @@ class Unfit(ValueError):
     """The method does not fit what was measured; the text says why."""
 
 
-AnySample = Sample | Sums | Confidences
+AnySample = Sample | Sums | Confidences | Several
 
 
 def estimate(sample: AnySample, seed: Sequence[int]) -> Estimate:
     """The metric with its uncertainty."""
+    if isinstance(sample, Several):
+        one = sample.parts[0]
+        return _together(sample, [estimate(part, seed) for part in sample.parts], one.lowest, one.highest)
     if isinstance(sample, Sums):
         return _of_sums([sample], seed, sample.lowest, sample.highest)
     if isinstance(sample, Confidences):
@@ -131,8 +177,20 @@ def difference(
 ) -> Estimate | None:
     """Candidate minus other over the examples that both have, in pairs.
 
-    None when fewer than two examples are shared: then there is nothing to tell.
+    None when fewer than two examples are shared (of each task, where a mean of tasks is compared): then there is nothing to
+    tell.
     """
+    if isinstance(candidate, Several) and isinstance(other, Several):
+        if method is Method.WILCOXON:
+            raise Unfit("Wilcoxon's test ranks all examples alike, and in a mean of tasks they do not count alike")
+        both = zip(candidate.parts, other.parts, strict=True)
+        of_tasks = [made for one, same in both if (made := difference(one, same, seed, method)) is not None]
+        if len(of_tasks) < len(candidate.parts):
+            return None
+        span = candidate.parts[0].highest - candidate.parts[0].lowest
+        return _together(candidate, of_tasks, -span, span)
+    assert not isinstance(candidate, Several)
+    assert not isinstance(other, Several)
     shared = set(candidate.ids) & set(other.ids)
     if len(shared) < 2:
         return None
@@ -153,6 +211,18 @@ def difference(
         pairs = Sample(ours.ids, ours.numerators - theirs.numerators, ours.weights)
         return _by_bootstrap([pairs], seed, lowest, highest)
     return _by_bootstrap([ours, theirs], seed, lowest, highest)
+
+
+def _together(sample: Several, estimates: Sequence[Estimate], lowest: float, highest: float) -> Estimate:
+    """The mean of figures of different examples, which know nothing of each other: variances add up."""
+    sizes = [one.n for one in estimates]
+    weights = sample.weights(sizes)
+    values, stderrs, bounds = (
+        np.array(of) for of in zip(*((one.value, one.stderr, one.curve) for one in estimates), strict=True)
+    )
+    curve = curves.of_weighted_sum(values, stderrs, bounds, np.array(sizes), weights)
+    stderr = math.hypot(*(weights * stderrs))
+    return _estimate(float(weights @ values), sum(sizes), stderr, np.clip(curve, lowest, highest))
 
 
 def _by_mcnemar(ours: Sample, theirs: Sample) -> Estimate:

@@ -1,14 +1,12 @@
 """Benchmarks: what lm-evaluation-harness reads and scores, asked by our own ways, is what its own backend says."""
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.benchmark_files import write_benchmark
-from support.evaluation import suite_document
+from support.benchmark_files import asking, report_of, write_benchmark
 
 pytest.importorskip("lm_eval", reason="the environment of the other tests has none; the image has")
 Evaluate = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
@@ -26,20 +24,6 @@ def folder(volumes: Any) -> Path:
     if not path.exists():
         write_benchmark(path)
     return path
-
-
-def asking(metrics: list[str], tasks: list[str], name: str = "bench", **benchmark: Any) -> dict[str, Any]:
-    """A suite that is a benchmark."""
-    suite = suite_document(name=name, metrics=metrics, maxExamples=100)
-    for field in ("dataset", "stop", "maxNewTokens"):
-        del suite[field]
-    return {**suite, "benchmark": {"tasks": tasks, "uri": "pvc://benchmarks/own", **benchmark}}
-
-
-def report_of(volumes: Any, result: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    path = volumes.root / result["output"]["reportUri"].removeprefix("pvc://")
-    lines = (path.parent / "examples.jsonl").read_text().splitlines()
-    return json.loads(path.read_text()), [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
