@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from serin_evaluator.benchmark_groups import Group, Said, described, group_of
 from serin_evaluator.benchmark_metrics import AGGREGATIONS, NAMES, POOLED, Unfit, value_sample
 from serin_evaluator.cache import Entry
@@ -83,6 +85,7 @@ class Task:
 
     def requests(self, chat_template: ChatTemplate | None = None) -> dict[int, list[Any]]:
         """The harness's requests of each example; the same each time."""
+        _reseed()
         self.made.set_fewshot_seed(seed=_SEED)
         with_template = {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": chat_template}
         self.made.build_all_requests(samples=set(self.docs), **(with_template if chat_template else {}))
@@ -99,6 +102,7 @@ class Task:
                 request.resps, request.filtered_resps = [answer] * request.repeats, {}
         if not answered:
             return {}
+        _reseed()
         together = [request for of in answered.values() for request in of]
         next(one for one in self.made._filters if one.name == self.filter).apply(together)
         found: dict[str, dict[int, Any]] = {}
@@ -308,6 +312,7 @@ class _Reader:
         manager = self._manager()
         made: dict[str, Any] = {}
         for name in self._asked.tasks:
+            _reseed()
             try:
                 found = manager.load([name])
             except DataError:
@@ -522,6 +527,13 @@ def _package() -> Path | None:
     """Where the harness's own tasks lie."""
     found = find_spec("lm_eval")
     return Path(found.origin).parent.resolve() / "tasks" if found is not None and found.origin else None
+
+
+def _reseed() -> None:
+    """As the harness begins: some of its tasks draw from what all of a process draw from (GPQA the order of choices), and would
+    ask or score otherwise each time."""
+    random.seed(0)
+    np.random.seed(_SEED)
 
 
 def _prepare_library() -> None:
