@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
+import pytest
 from faults.harness import report
 from faults.harness.actors import Actors
 from faults.harness.flows import GOOD, B, serves, weights, with_stable
@@ -208,9 +209,12 @@ async def test_a_leader_that_slept_between_check_and_write_never_writes_over_its
 
 async def test_without_versions_and_fences_it_would(plane: Plane) -> None:
     """The check of the lease before each write is not enough, and this test would see it."""
-    tally = await many_switches(plane, 24, GROUPS, seed=2, guarded=False)
-    print(f"\nR12 without guards: {say(tally)}")
-    assert tally.double
+    for seed in range(2, 7):  # who sleeps when is also a matter of how busy the machine is
+        tally = await many_switches(plane, 24, GROUPS, seed=seed, guarded=False)
+        print(f"\nR12 without guards: {say(tally)}")
+        if tally.double:
+            return
+    pytest.fail("nobody wrote over a successor")
 
 
 # --- two real operators -------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from serin_operator.api.kinds import MODEL_SERVICE
 Json = dict[str, Any]
 TIMEOUT, POLL = 8, 1  # seconds without a value until a candidate is withdrawn, and between two looks
 GIVEN_IN_ANY_CASE = 1  # seconds that a look waits for an answer when it is time to act
-ROOM = 5  # for a machine on which other tests run
+ROOM = 10  # for a machine on which other tests run
 FORMS: dict[str, Answer | None] = {**BAD_FORMS, "a refused connection": None}
 RESTART = 5.0  # seconds after the operator runs again
 

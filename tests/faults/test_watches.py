@@ -107,7 +107,7 @@ def test_an_error_event_on_every_watch_loses_nothing(world: World, code: int) ->
     edit(world)
     took = until_seen(world, f"ERROR {code}", world.proxy.now)
     judged("R1 one ERROR event" if code != 410 else "R8 410 Gone", world, took)
-    world.until(lambda: len(world.proxy.watches.open()) >= 9, "everything is watched again", 30, free=True)
+    world.until(lambda: len(world.proxy.watches.open()) >= 9, "everything is watched again", 90, free=True)
 
 
 def test_a_watch_that_goes_silent_loses_nothing(world: World) -> None:
