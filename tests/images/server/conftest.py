@@ -150,6 +150,6 @@ def server(start: Start) -> Server:
 @pytest.fixture(scope="session")
 def babbler(start: Start) -> Server:
     """A server of a model that never comes to an end, with a queue of one."""
-    made = start("babbler", environment={"SERIN_DRAIN_SECONDS": "3"}, maxQueue=1, maxNewTokens=1000)
+    made = start("babbler", environment={"SERIN_DRAIN_SECONDS": "10"}, maxQueue=1, maxNewTokens=1000)
     made.wait_until_healthy()
     return made

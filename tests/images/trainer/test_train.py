@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -199,11 +198,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_the_users_turn(claims: Any, p
         hyperparameters__maxGradientNorm="1e30",
         hyperparameters__maxSteps=50,
     )
-    started = time.monotonic()
     result = claims.run(config, expect=65)
     assert result["reason"] == "LossNotFinite"
     assert "learningRate" in result["advice"]
-    assert time.monotonic() - started < 120
 
 
 def test_changed_data_are_noticed(claims: Any, prepared: dict[str, Any]) -> None:

@@ -114,7 +114,7 @@ def test_a_server_whose_authority_is_another_is_told_nothing(
     tmp_path: Path, mounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(mounted, "ConfigMap", "ours", STRANGER.read_bytes())
-    monkeypatch.setattr(weights_and_biases, "INIT_SECONDS", 2.0)
+    monkeypatch.setattr(weights_and_biases, "INIT_SECONDS", 10.0)  # time enough to meet the certificate
     played = PlayedWandb()
     with (
         played.served(server_context()) as address,
