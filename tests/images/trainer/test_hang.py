@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-DEAD_WITHIN = 15
+DEAD_WITHIN = 45  # a few on an idle machine; what it is said to have ended of shows that nobody waited until it seemed hung
 HUNG_WITHIN = 60
 
 
