@@ -1,5 +1,5 @@
 """The files an evaluation leaves: report.json (every score, with lineage), report.html (the same for people), junit.xml
-(for CI systems) and examples.jsonl (every example).
+(for CI systems), model-card.md (for where the model is published) and examples.jsonl (every example).
 
 Nothing in them depends on when or where they were made, so the same evaluation writes the same bytes. The form of
 report.json is pinned (tests/golden/contract). Not here: the termination message (`result.py`), which holds an extract.
@@ -35,6 +35,7 @@ from serin_evaluator.fewshot import asked_digest
 from serin_evaluator.junit import junit
 from serin_evaluator.measuring import Measured
 from serin_evaluator.metrics import LOWER_IS_BETTER, direction, unit
+from serin_evaluator.model_card import section
 from serin_evaluator.page import page
 from serin_evaluator.pairs import Pairs
 from serin_evaluator.result import Difference, Score, write_atomically
@@ -235,6 +236,7 @@ def write_report(
     document = report.model_dump(mode="json", by_alias=True)
     write_atomically(folder / "report.html", page(document).encode("utf-8", "replace"))
     write_atomically(folder / "junit.xml", junit(document).encode("utf-8", "replace"))
+    write_atomically(folder / "model-card.md", section(document).encode("utf-8", "replace"))
     write_atomically(folder / "report.json", (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
     return f"{uri}/report.json"
 

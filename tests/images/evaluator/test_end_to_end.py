@@ -93,6 +93,7 @@ def test_a_choice_is_measured_with_its_calibration_and_by_slice(evaluate: Evalua
     beside = volumes.root / "artifacts" / "ml" / "evaluate-c1"
     assert "Calibration" in (beside / "report.html").read_text()
     assert (beside / "junit.xml").exists()
+    assert "| Accuracy |" in (beside / "model-card.md").read_text()
 
 
 def test_what_was_measured_before_is_not_measured_again_and_torch_is_not_even_imported(

@@ -203,8 +203,27 @@ def test_ci_systems_see_each_measurement_and_each_that_could_not_be_made(folder:
     assert ("heldout", "RougeL against Base") in cases
 
 
+def test_the_model_card_has_a_section_of_what_was_measured(folder: Path, report: dict[str, Any]) -> None:
+    card = (folder / "model-card.md").read_text()
+    scores = {
+        (one["suite"], one["metric"]): one
+        for one in report["scores"]
+        if one["role"] == "Candidate" and not one["slice"]
+    }
+    rouge = scores["heldout", "RougeL"]
+
+    assert card.startswith(f"## Evaluation\n\nOf the model with digest `{report['models'][0]['digest']}`")
+    value = f"{rouge['value']:.4g} ({rouge['low']:.4g} to {rouge['high']:.4g})"
+    assert f"| heldout | RougeL |  | {value} | {rouge['n']} | higher |" in card
+    assert "language = &lt;de&gt;" in card, "what rows say is text"
+    assert "| against | difference |" in card
+    assert "other/ECE is missing" in card or "other/ECE of Candidate is missing" in card
+    assert all(suite["datasetDigest"] in card for suite in report["suites"])
+    assert all(line.count("|") == 7 for line in card.splitlines() if line.startswith("|"))
+
+
 def test_the_same_measurements_write_the_same_bytes(folder: Path, written: Path) -> None:
-    names = ("report.json", "report.html", "junit.xml", "examples.jsonl")
+    names = ("report.json", "report.html", "junit.xml", "model-card.md", "examples.jsonl")
     before = [(folder / name).read_bytes() for name in names]
 
     _write(written)
