@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-DEAD_WITHIN = 45  # a few on an idle machine; what it is said to have ended of shows that nobody waited until it seemed hung
+# A few seconds on an idle machine; what it is said to have ended of shows that nobody waited until it seemed hung.
+DEAD_WITHIN = 45
 HUNG_WITHIN = 60
 
 
