@@ -21,7 +21,9 @@ def test_shared_packages_have_the_version_of_the_base(image: str) -> None:
     assert differing == {}
 
 
-def test_the_trainer_adds_to_the_base_what_prepares_data_and_quantises_and_wandb_with_what_it_needs() -> None:
+def test_the_trainer_adds_to_the_base_what_prepares_data_quantises_and_watches_gpus_and_wandb_with_what_it_needs() -> (
+    None
+):
     added = _pins("trainer-image").keys() - _pins("images/base").keys()
     of_wandb = {name for name in added if name.startswith("opentelemetry-")} | {
         "charset-normalizer",
@@ -35,7 +37,7 @@ def test_the_trainer_adds_to_the_base_what_prepares_data_and_quantises_and_wandb
         "urllib3",
         "xxhash",
     }
-    assert added == {"bitsandbytes", "py3langid", "pyarrow", "rensa", "wandb"} | of_wandb
+    assert added == {"bitsandbytes", "nvidia-ml-py", "py3langid", "pyarrow", "rensa", "wandb"} | of_wandb
 
 
 def test_the_evaluator_has_lm_evaluation_harness_and_nltk_and_only_what_they_import() -> None:

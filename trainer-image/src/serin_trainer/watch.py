@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from . import checkpoint
 from .config import TrainConfig
 from .errors import DataError, StageError
+from .gpu import gpu_use
 from .health import Judge
 from .metrics import TrainMetrics
 from .publishing import Publisher
@@ -85,7 +86,7 @@ class Watch(TrainerCallback):
         self._lost_steps = 0
         self._asked_to_stop = False
         self._began = self._ended = self._stands_since = 0.0
-        self._metrics = TrainMetrics()
+        self._metrics = TrainMetrics(self._losses)
         self._beats = Beats(config.health.hung_after_seconds)
         self._watchdog = Watchdog(self._beats, give_up)
         self.interrupted = False
@@ -113,7 +114,7 @@ class Watch(TrainerCallback):
                 "lower learningRate, raise warmupRatio, or look at the data for rows that are not text",
             )
         if self.leads and what.startswith("validation"):
-            self._metrics.eval_loss.set(value)
+            self._metrics.show_eval_loss(value)
         return value
 
     def losses(self) -> tuple[float, float]:
@@ -286,11 +287,12 @@ class Watch(TrainerCallback):
         eta = (self._total - step) * (now - self._began) / max(1, step - self._first_step)
         metrics = self._metrics
         metrics.step.set(step)
-        metrics.loss.set(logs["loss"])
+        metrics.show_loss(logs["loss"])
         metrics.learning_rate.set(logs.get("learning_rate", float("nan")))
         metrics.gradient_norm.set(logs.get("grad_norm", float("nan")))
         metrics.tokens_per_second.set(rate)
         metrics.eta_seconds.set(eta)
+        metrics.show_gpu(gpu_use())
         print(
             f"step {step}/{self._total} loss {logs['loss']:.4f} lr {logs.get('learning_rate', 0.0):.2e} "
             f"grad {float(logs.get('grad_norm') or 0.0):.3f} {rate:.0f} tokens/s eta {eta:.0f} s",

@@ -99,6 +99,9 @@ CRDS: Final = (
             Column("State", ".status.state"),
             Column("Progress", ".status.progress.percent", "integer", description="percent of the training's steps"),
             Column("Loss", ".status.progress.trainLoss"),
+            Column(
+                "Curve", ".status.progress.lossCurve", wide=True, description="the loss from the first step until now"
+            ),
             Column("Gate", ".status.gate.verdict"),
             Column("Revision", ".status.revision"),
             _MESSAGE,

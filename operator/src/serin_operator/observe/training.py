@@ -7,7 +7,7 @@ fits or nothing.
 import asyncio
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +21,9 @@ _MOST = 10**12  # of anything that is counted; the store's integers end later
 _PREFIX = "serin_train_"
 _WARNING = "serin_train_warning"
 _MOST_WARNINGS = 4
+_CURVE = "serin_train_loss_curve"
+_MOST_PARTS = 32
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 async def progress(client: httpx.AsyncClient, address: str) -> Progress | None:
@@ -52,12 +55,15 @@ def parse(text: str) -> Progress | None:
     """Progress from the Prometheus exposition text."""
     found: dict[str, float] = {}
     warnings: dict[str, TrainingWarning] = {}
+    curve: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name == _WARNING and len(warnings) < _MOST_WARNINGS:
                 warning = _warning(sample.labels)
                 warnings.setdefault(warning.reason, warning)
-            elif sample.name.startswith(_PREFIX):
+            elif sample.name == _CURVE and len(curve) < _MOST_PARTS:
+                curve[sample.labels.get("part", "")[:8]] = sample.value
+            elif sample.name.startswith(_PREFIX) and not sample.labels:
                 found[sample.name.removeprefix(_PREFIX)] = sample.value
     total = whole(found.get("total_steps")) or 0
     if total <= 0:
@@ -70,7 +76,14 @@ def parse(text: str) -> Progress | None:
         eta_seconds=whole(found.get("eta_seconds")),
         train_loss=_shown(found.get("loss")),
         eval_loss=_shown(found.get("eval_loss")),
+        train_perplexity=_digits(found.get("perplexity")),
+        eval_perplexity=_digits(found.get("eval_perplexity")),
+        loss_curve=drawn([curve[part] for part in sorted(curve)]),
+        learning_rate=_digits(found.get("learning_rate")),
+        gradient_norm=_digits(found.get("gradient_norm")),
         tokens_per_second=whole(found.get("tokens_per_second")),
+        gpu_percent=_percent(found.get("gpu_busy"), 1),
+        gpu_memory_percent=_percent(found.get("gpu_memory_used_bytes"), found.get("gpu_memory_bytes")),
         warnings=list(warnings.values()),
     )
 
@@ -81,6 +94,15 @@ def _warning(labels: Mapping[str, str]) -> TrainingWarning:
     return TrainingWarning(reason=reason or "Unnamed", message=message[:512])
 
 
+def drawn(values: Sequence[float]) -> str | None:
+    """A bar for each value, from the smallest to the largest of them; None when there are not two that can be compared."""
+    known = [value for value in values if math.isfinite(value) and abs(value) <= _MOST]
+    if len(known) < 2:
+        return None
+    low, span = min(known), max(known) - min(known)
+    return "".join(_BARS[round((len(_BARS) - 1) * (value - low) / span) if span else 0] for value in known)
+
+
 def whole(value: float | None) -> int | None:
     """What can be counted; None for what cannot."""
     return int(value) if value is not None and math.isfinite(value) and 0 <= value <= _MOST else None
@@ -88,3 +110,13 @@ def whole(value: float | None) -> int | None:
 
 def _shown(value: float | None) -> str | None:
     return f"{value:.3f}" if value and math.isfinite(value) and abs(value) <= _MOST else None
+
+
+def _digits(value: float | None) -> str | None:
+    """Three digits, which is what a learning rate of 0.00002 or a perplexity of 1,234 needs."""
+    return f"{value:.3g}" if value is not None and math.isfinite(value) and abs(value) <= _MOST else None
+
+
+def _percent(part: float | None, of: float | None) -> int | None:
+    share = part / of if part is not None and of else math.nan
+    return round(100 * share) if 0 <= share <= 1 else None

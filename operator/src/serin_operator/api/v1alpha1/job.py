@@ -340,7 +340,16 @@ class Progress(ApiModel):
     eta_seconds: int | None = None
     train_loss: str | None = None
     eval_loss: str | None = None
+    train_perplexity: str | None = None
+    eval_perplexity: str | None = None
+    loss_curve: Annotated[str | None, Field(max_length=64)] = None
+    """The training loss from the first step until now, as bars: the highest is the largest so far."""
+    learning_rate: str | None = None
+    gradient_norm: str | None = None
     tokens_per_second: int | None = None
+    gpu_percent: int | None = None
+    """Of rank 0's GPU: the share of the time in which it computed. Absent without a GPU, as the next one."""
+    gpu_memory_percent: int | None = None
     warnings: Annotated[
         list[TrainingWarning], list_map("reason", 8), Field(exclude_if=lambda warnings: not warnings)
     ] = []
