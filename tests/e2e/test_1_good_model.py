@@ -33,6 +33,14 @@ def test_two_pods_train_with_zero_and_the_loss_falls(good: Record) -> None:
     assert trained["trainLossLast"] < 0.8 * trained["trainLossFirst"]
 
 
+def test_the_status_showed_how_the_loss_fell(good: Record) -> None:
+    progress = good.job["status"]["progress"]
+    assert len(progress["lossCurve"]) >= 2
+    assert float(progress["trainPerplexity"]) > 1
+    assert {"learningRate", "gradientNorm", "tokensPerSecond"} <= progress.keys()
+    assert "gpuPercent" not in progress  # there is none
+
+
 def test_the_evaluated_model_is_the_consolidated_one(good: Record) -> None:
     merged = outputs(good)["Consolidate"]
     assert good.revision["spec"]["artifact"] == {"uri": merged["modelUri"], "digest": merged["digest"]}

@@ -182,6 +182,8 @@ def test_being_asked_to_stop_saves_first_and_costs_no_step(claims: Any, prepared
     assert run.returncode == 75
     assert "serin_train_total_steps 5000.0" in metrics
     assert "serin_train_loss " in metrics
+    assert 'serin_train_loss_curve{part="00"} ' in metrics
+    assert "serin_train_perplexity " in metrics
     checkpoints = list(claims.path(config["output"]).glob("checkpoint-*/complete.json"))
     assert len(checkpoints) == 1
     answer = (claims.root / "termination-log").read_text()
