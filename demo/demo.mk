@@ -7,7 +7,8 @@ demo: venv ## boot a cluster, install Serin, play the three stories, print the t
 	@$(DEMO) $(PY) -m serin_demo
 
 .PHONY: test-e2e
-test-e2e: venv ## the stories, bad input and faults against a running cluster
+test-e2e: venv ## the stories, bad input, buckets and faults against a running cluster
+	@$(DEVCLUSTER) tools versitygw > /dev/null # an S3 server that one of them runs in a pod
 	@$(DEMO) $(PY) -m pytest -s tests/e2e
 
 .PHONY: test-training-faults
