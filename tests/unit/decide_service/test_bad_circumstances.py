@@ -5,6 +5,7 @@ the middle of a step is in tests/faults, where there is an operator to replace; 
 look like on the wire is in tests/unit/rest and tests/unit/scripted_prometheus.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,6 +51,12 @@ def source_away(world: World, *_: str) -> None:
 
 def gateway_deleted(world: World, *_: str) -> None:
     world.remove("Gateway", GATEWAY_NAME)
+
+
+def gateway_stops(world: World, *_: str) -> None:
+    """Its controller says so; of the route it still says what it said."""
+    status = {"type": "Programmed", "status": "False", "reason": "AddressNotUsable", "message": "no address is left"}
+    world.objects[("Gateway", GATEWAY_NAME)]["status"]["conditions"] = [status]
 
 
 def gateway_says(type_: str, reason: str, message: str) -> Callable[[World, str, str], None]:
@@ -114,7 +121,10 @@ LIST = {
         measured(ReadingKind.STALE), ("MetricsAvailable", "False", "StaleSample"), "the canary holds", HELD
     ),
     "the Gateway is gone": Bad(
-        gateway_deleted, ("GatewayReady", "False", "GatewayNotFound"), "spec.traffic.gatewayRef", HELD, 3
+        gateway_deleted, ("GatewayReady", "False", "GatewayNotFound"), "spec.traffic.gatewayRef", HELD
+    ),
+    "the Gateway is not programmed any more": Bad(
+        gateway_stops, ("GatewayReady", "False", "GatewayNotProgrammed"), "no address is left", HELD
     ),
     "the route is refused": Bad(
         gateway_says("ResolvedRefs", "BackendNotFound", "service bot-x not found"),
@@ -151,7 +161,9 @@ def under_way(hold: int = 600) -> tuple[World, str, str]:
 
 @pytest.mark.parametrize("name", LIST)
 def test_people_read_what_is_wrong_and_traffic_is_safe(name: str) -> None:
-    world, stable, candidate = under_way()
+    world, stable, candidate = under_way(
+        hold=20
+    )  # which is over before the test is: what is held is held by what happens
     bad = LIST[name]
     bad.happens(world, stable, candidate)
     play(world, bad.seconds)
@@ -162,6 +174,31 @@ def test_people_read_what_is_wrong_and_traffic_is_safe(name: str) -> None:
     names = {STABLE: stable, CANARY: candidate}
     assert world.weights == {names[who]: share for who, share in bad.shares.items()}
     assert ("rejection" in world.rollout(candidate)) == (name == WORSE)
+
+
+@pytest.mark.parametrize("happens", [gateway_deleted, gateway_stops])
+def test_a_breach_takes_a_candidate_out_although_its_gateway_serves_nobody(happens: Callable[[World], None]) -> None:
+    world, stable, candidate = under_way()
+    happens(world)
+    play(world, 5)
+    world.models[candidate].says("latency", ReadingKind.VALUE, 9.0)
+    play(world, 10, until=lambda w: w.weights == {stable: 100})
+    assert world.weights == {stable: 100}
+    assert "rejection" in world.rollout(candidate)
+
+
+@pytest.mark.parametrize("happens", [gateway_deleted, gateway_stops])
+def test_nobody_is_promoted_behind_a_gateway_that_serves_nobody_until_it_does(happens: Callable[[World], None]) -> None:
+    world, stable = with_stable()
+    gateway = copy.deepcopy(world.objects[("Gateway", GATEWAY_NAME)])
+    happens(world)
+    candidate = world.passes("b")
+    play(world, 300)
+    assert world.weights == {stable: 100}
+    assert "waiting for the Gateway" in world.status["message"]
+    world.objects[("Gateway", GATEWAY_NAME)] = gateway
+    play(world, 600, until=stable_is(candidate))
+    assert world.status["stable"]["revision"] == candidate
 
 
 @pytest.mark.parametrize("hours", [1, -1, 24])

@@ -22,6 +22,7 @@ from serin_operator.api.v1alpha1 import (
 from serin_operator.decide.service import (
     approvers,
     experiment,
+    gateways,
     hostnames,
     judging,
     policy,
@@ -566,10 +567,11 @@ def shadowed(s: ServiceSnapshot) -> bool:
 
 
 def step_not_programmed(s: ServiceSnapshot) -> bool:
-    """Weights are in the route, but the Gateway has not taken them up yet; or not all pods of the step are ready."""
+    """Weights are in the route, but the Gateway has not taken them up yet, or serves nobody; or not all pods of the step are
+    ready."""
     if (split := split_of(s)) is not None and not ratio.taken_up(s, split):
         return True
-    return s.route is not None and not s.route.programmed
+    return (s.route is not None and not s.route.programmed) or gateways.trouble(s) is not None
 
 
 def clock_not_started(s: ServiceSnapshot) -> bool:

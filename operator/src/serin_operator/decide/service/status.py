@@ -25,6 +25,7 @@ from serin_operator.decide.service import (
     experiment,
     facts,
     front,
+    gateways,
     hostnames,
     lent,
     monitoring,
@@ -210,17 +211,9 @@ def stalled(s: ServiceSnapshot, plan: Plan) -> Finding:
 def gateway_ready(s: ServiceSnapshot, plan: Plan) -> Finding:
     if ratio.by_pods(s):
         return conditions.unknown("GatewayReady", "NoGateway", "spec.traffic.provider is ReplicaRatio: there is none")
-    if s.gateway is None:
-        return conditions.false("GatewayReady", "GatewayNotFound", s.gateway_problem or _no_gateway(s))
-    if not s.gateway.programmed:
-        problem = s.gateway.problem or "its controller has not programmed it yet"
-        return conditions.false("GatewayReady", "GatewayNotProgrammed", f"Gateway {s.gateway.name}: {problem}")
+    if (trouble := gateways.trouble(s)) is not None:
+        return conditions.false("GatewayReady", *trouble)
     return conditions.true("GatewayReady", "Programmed")
-
-
-def _no_gateway(s: ServiceSnapshot) -> str:
-    ref = s.service.spec.traffic.gateway
-    return f"Gateway {ref.namespace}/{ref.name} does not exist; create it, or correct spec.traffic.gatewayRef"
 
 
 def _taken(s: ServiceSnapshot) -> str:
