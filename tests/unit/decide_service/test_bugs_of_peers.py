@@ -1,17 +1,17 @@
 """Bugs that other canary controllers had, each as a sentence that must hold here. The number is the issue there.
 
-Those that cannot happen here:
-- Argo Rollouts #4612 and #3020 in their form (traffic to a copy scaled for a smaller share): each revision runs all its
-  replicas as long as it may get traffic; nothing is scaled by weight. The rule that makes it so is tested below.
-- Argo Rollouts' analysis runs that are objects of their own, with a life of their own, do not exist: what was measured is
-  part of one look.
+One cannot happen here: Argo Rollouts' analysis runs that are objects of their own, with a life of their own, do not exist;
+what was measured is part of one look.
 """
+
+from collections.abc import Callable
 
 import pytest
 from serin_operator.decide.service import decide_service
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.errors import Conflict
-from support.service_world import Model, World, play, stable_is, with_stable
+from support.by_pods import ByPods, with_stable_by_pods
+from support.service_world import Model, World, play, revision_name, stable_is, with_stable
 
 STEPS = [{"weightPercent": 50, "holdSeconds": 5}, {"weightPercent": 100, "holdSeconds": 5}]
 UNMEASURED = [kind for kind in ReadingKind if kind is not ReadingKind.VALUE]
@@ -33,12 +33,22 @@ def with_canary(share: int = 10, **canary: object) -> tuple[World, str, str]:
 # --- Argo Rollouts ------------------------------------------------------------------------------------------------
 
 
+def aborted(world: World, _: str) -> None:
+    world.say("abort/1")
+
+
+ENDS = pytest.mark.parametrize("ends", [turns_bad, aborted])
+
+
 @pytest.mark.parametrize("share", [10, 50, 100])
 @pytest.mark.parametrize("pods", [True, False])
-def test_an_aborted_canary_always_returns_to_weight_zero(share: int, pods: bool) -> None:
+@ENDS
+def test_an_aborted_canary_always_returns_to_weight_zero(
+    share: int, pods: bool, ends: Callable[[World, str], None]
+) -> None:
     """Argo Rollouts #4841: after an abort the canary kept its weight. Nor does it matter how the bad one fares."""
     world, stable, name = with_canary(share)
-    turns_bad(world, name)
+    ends(world, name)
     if not pods:
         world.models[name].ready_pods = 0
     play(world, 80)
@@ -69,12 +79,48 @@ def test_whoever_may_get_traffic_runs_all_its_replicas_whatever_its_share() -> N
     assert world.status["stable"]["revision"] == name
 
 
-def test_a_model_that_turns_bad_after_its_full_promotion_still_loses_its_traffic() -> None:
+def by_pods_in_a_quarter() -> ByPods:
+    """Pods are scaled by share there: three of the stable, one of the candidate."""
+    steps = [{"weightPercent": 25, "holdSeconds": 20}, {"weightPercent": 100, "holdSeconds": 20}]
+    world, _ = with_stable_by_pods(replicas=3, steps=steps)
+    world.passes("b")
+    play(world, 60, until=lambda w: "stepStartedAt" in w.status.get("candidate", {}))
+    assert world.ready == {revision_name("a"): 3, revision_name("b"): 1}
+    return world
+
+
+@ENDS
+def test_without_a_gateway_a_rollback_never_gives_more_to_a_copy_scaled_for_less(
+    ends: Callable[[World, str], None],
+) -> None:
+    """Argo Rollouts #4612, where shares are numbers of pods."""
+    world, stable, name = by_pods_in_a_quarter(), revision_name("a"), revision_name("b")
+    ends(world, name)
+    for _ in range(60):
+        play(world, 1)
+        assert world.ready[stable] == 3
+        assert world.ready.get(name, 0) <= 1
+    assert world.ready == {stable: 3}
+
+
+def test_without_a_gateway_nobody_takes_everything_with_fewer_pods_than_the_service_has() -> None:
+    """Argo Rollouts #3020, where shares are numbers of pods."""
+    world = by_pods_in_a_quarter()
+    for _ in range(150):
+        play(world, 1)
+        assert len(world.ready) == 2 or sum(world.ready.values()) == 3
+    assert world.ready == {revision_name("b"): 3}
+
+
+@ENDS
+def test_a_model_that_turns_bad_after_its_full_promotion_still_loses_its_traffic(
+    ends: Callable[[World, str], None],
+) -> None:
     """Argo Rollouts #4461: an abort after the full promotion was ignored."""
     world, stable = with_stable(steps=STEPS, bakeSeconds=60)
     name = world.passes("b")
     play(world, 120, until=stable_is(name))
-    turns_bad(world, name)
+    ends(world, name)
     play(world, 10)
     assert world.weights == {stable: 100}
 
@@ -85,7 +131,10 @@ def test_what_would_end_a_canary_does_nothing_to_the_stable_when_there_is_none()
     world.objects[("ModelRevision", stable)]["status"]["gate"]["verdict"] = "Failed"
     turns_bad(world, stable)
     world.models[stable].crashed_at = world.now
-    play(world, 100)
+    play(world, 50)
+    world.say("abort/1")
+    play(world, 50)
+    assert world.condition("CommandAccepted")["status"] == "False"
     assert world.weights == {stable: 100}
     assert world.running() == {stable}
     assert world.failures == 0
@@ -177,12 +226,17 @@ def test_a_promotion_ends_although_the_gateway_stands_still_in_the_middle(second
     assert world.status["state"] == "Stable"
 
 
-def test_a_candidate_that_must_go_goes_although_its_pods_are_not_ready() -> None:
+def fails_its_gate(world: World, name: str) -> None:
+    world.objects[("ModelRevision", name)]["status"]["gate"]["verdict"] = "Failed"
+
+
+@pytest.mark.parametrize("ends", [fails_its_gate, aborted])
+def test_a_candidate_that_must_go_goes_although_its_pods_are_not_ready(ends: Callable[[World, str], None]) -> None:
     """Flagger #1268: a request to roll back was ignored until the pods were ready."""
     world, stable = with_stable()
     name = world.passes("b", Model(starts_in=float("inf")))
     play(world, 5)
-    world.objects[("ModelRevision", name)]["status"]["gate"]["verdict"] = "Failed"
+    ends(world, name)
     play(world, 2)
     assert "candidate" not in world.status
     play(world, 60)
