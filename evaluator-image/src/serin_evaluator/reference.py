@@ -1,13 +1,15 @@
 """What the evaluation set and the candidate's answers to it look like, in the buckets that the server counts in.
 
 The operator compares what users ask and get later with this (drift). Not here: the comparing, and what a prompt or an answer
-looks like (`shapes.py`).
+looks like (`shapes.py`, `languages.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from serin_evaluator import shapes
 from serin_evaluator.config import Role
+from serin_evaluator.languages import LANGUAGES, language
 from serin_evaluator.measuring import Measured
 from serin_evaluator.result import Reference
 from serin_evaluator.suites import Example, LoadedSuite
@@ -30,6 +32,8 @@ def reference(suites: Sequence[LoadedSuite], measured: Mapping[Role, Mapping[str
         prompt_characters=_lengths(prompts),
         answer_characters=_lengths(answers),
         answer_kinds=tuple(sum(shapes.kind(answer) == kind for answer in answers) for kind in shapes.KINDS),
+        prompt_languages=_languages(prompts),
+        answer_languages=_languages(answers),
     )
 
 
@@ -43,3 +47,8 @@ def _lengths(texts: Iterable[str]) -> tuple[int, ...]:
     for text in texts:
         counts[shapes.bucket(text)] += 1
     return tuple(counts)
+
+
+def _languages(texts: Sequence[str]) -> tuple[int, ...]:
+    found = Counter(map(language, texts))
+    return tuple(found[one] for one in LANGUAGES)

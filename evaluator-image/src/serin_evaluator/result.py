@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from serin_evaluator import shapes
+from serin_evaluator import languages, shapes
 from serin_evaluator.config import Document, Method, Metric, Name, PvcUri, Role, Slice
 
 LIMIT_BYTES = 4096
@@ -58,14 +58,18 @@ class Difference(Document):
 
 
 Counts = Annotated[tuple[int, ...], Field(max_length=len(shapes.CHARACTERS) + 1)]
+OfLanguages = Annotated[tuple[int, ...], Field(max_length=len(languages.LANGUAGES))]
 
 
 class Reference(Document):
-    """How many examples fell into each bucket of length, and how many answers were of each kind (`shapes.KINDS`)."""
+    """How many examples fell into each bucket of length, how many answers were of each kind (`shapes.KINDS`), and how many of
+    both in each language (`languages.LANGUAGES`)."""
 
     prompt_characters: Counts
     answer_characters: Counts
     answer_kinds: Annotated[tuple[int, ...], Field(max_length=len(shapes.KINDS))]
+    prompt_languages: OfLanguages = ()
+    answer_languages: OfLanguages = ()
 
 
 class Awaiting(Document):

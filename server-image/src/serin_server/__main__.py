@@ -67,6 +67,7 @@ def _serve(config: ServeConfig) -> None:
     from serin_server.app import Service
     from serin_server.batch import Batch
     from serin_server.engine import Engine
+    from serin_server.languages import identifier
     from serin_server.metrics import Metrics
     from serin_server.model import load as load_model
     from serin_server.serving import serve
@@ -77,6 +78,7 @@ def _serve(config: ServeConfig) -> None:
     metrics = Metrics(config.model.name, config.revision)
     engine = Engine(Batch(model.model), model.end_tokens, metrics, config.max_queue)
     model.warm_up()
+    identifier()
     engine.start()
     took = time.monotonic() - began
     log.info("listening on port %d after %.1f s with %d threads", config.port, took, torch.get_num_threads())

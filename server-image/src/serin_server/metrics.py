@@ -6,6 +6,7 @@ So one SLO query works for this server and for vLLM. Not here: when something is
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serin_server import shapes
+from serin_server.languages import LANGUAGES, language
 
 
 def _geometric(low: float, high: float, factor: float) -> tuple[float, ...]:
@@ -78,6 +79,8 @@ class Metrics:
         self._answers = Counter("serin_answers", "Whole answers, by their form.", ["kind"], registry=self.registry)
         for kind in shapes.KINDS:
             self._answers.labels(kind)
+        self._prompt_languages = self._by_language("serin_prompt_languages", "Prompts of whole answers, by language.")
+        self._answer_languages = self._by_language("serin_answer_languages", "Whole answers, by language.")
 
     def success(self, reason: str) -> None:
         """A request ended by `stop`, `length`, or `abort` (its client went away)."""
@@ -92,6 +95,8 @@ class Metrics:
         self._prompt_characters.observe(len(prompt))
         self._answer_characters.observe(len(answer))
         self._answers.labels(shapes.kind(answer)).inc()
+        self._prompt_languages.labels(language(prompt)).inc()
+        self._answer_languages.labels(language(answer)).inc()
 
     def thumbs(self, revision: str, thumbs: str) -> None:
         """A user's thumb for an answer of that revision: `up` or `down`."""
@@ -117,6 +122,12 @@ class Metrics:
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
         made = Histogram(f"vllm:{name}", about, ["model_name"], buckets=buckets, registry=self.registry)
         return made.labels(self._model_name)
+
+    def _by_language(self, name: str, text: str) -> Counter:
+        found = Counter(name, text, ["language"], registry=self.registry)
+        for one in LANGUAGES:
+            found.labels(one)
+        return found
 
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(f"vllm:{name}", about, ["model_name"], registry=self.registry).labels(self._model_name)

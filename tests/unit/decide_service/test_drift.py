@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serin_evaluator.languages
 import serin_evaluator.shapes
+import serin_server.languages
 import serin_server.shapes
 from serin_operator.api.v1alpha1 import Drift, Verdict
 from serin_operator.decide.service import drift
@@ -176,6 +178,36 @@ def test_refusals_are_drift_too() -> None:
     assert world.condition("Drifted")["message"].startswith("answerKinds PSI ")
 
 
+def spoken(**counts: int) -> list[int]:
+    return [counts.get(one, 0) for one in drift.LANGUAGES]
+
+
+def asks_in(world: World, **counts: int) -> None:
+    found = Grouped({one: float(count) for one, count in zip(drift.LANGUAGES, spoken(**counts), strict=True)})
+    world.sources.grouped |= {f"serin_{what}_languages_total": found for what in ("prompt", "answer")}
+
+
+def test_another_language_is_drift_too() -> None:
+    world, name = watched()
+    seen = {"promptLanguages": spoken(en=900, unknown=100), "answerLanguages": spoken(en=900, unknown=100)}
+    world.touch("ModelRevision", name, lambda status: status["gate"]["reference"].update(seen))
+    asks_in(world, en=450, unknown=50)
+    play(world, 25)
+    assert world.condition("Drifted")["status"] == "False"
+    assert "answerLanguages PSI " in world.condition("Drifted")["message"]
+    asks_in(world, en=250, de=200, unknown=50)
+    play(world, 15)
+    assert world.condition("Drifted")["message"].startswith("promptLanguages PSI ")
+
+
+def test_a_model_that_was_evaluated_before_languages_were_told_is_watched_by_the_rest() -> None:
+    world, _ = watched()
+    world.sources.queries.clear()
+    play(world, 25)
+    assert world.condition("Drifted")["status"] == "False"
+    assert not [query for query in world.sources.queries if "languages" in query]
+
+
 def test_silence_neither_begins_a_drift_nor_ends_one() -> None:
     world, _ = watched()
     asks(world, LONGER, KINDS)
@@ -218,6 +250,7 @@ def test_the_queries_name_the_stable_and_the_window() -> None:
 def test_operator_server_and_evaluator_count_in_the_same_buckets() -> None:
     assert drift.CHARACTERS == serin_server.shapes.CHARACTERS == serin_evaluator.shapes.CHARACTERS
     assert drift.KINDS == serin_server.shapes.KINDS == serin_evaluator.shapes.KINDS
+    assert drift.LANGUAGES == serin_server.languages.LANGUAGES == serin_evaluator.languages.LANGUAGES
 
 
 def test_server_and_evaluator_describe_by_the_same_code() -> None:
@@ -226,3 +259,4 @@ def test_server_and_evaluator_describe_by_the_same_code() -> None:
         return text.split('"""', 2)[2]
 
     assert code(serin_server.shapes) == code(serin_evaluator.shapes)
+    assert code(serin_server.languages) == code(serin_evaluator.languages)

@@ -3,6 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serin_server import shapes
+from serin_server.languages import LANGUAGES, language
 from serin_server.metrics import Metrics
 from serin_server.openai import ChatRequest, CompletionRequest
 
@@ -52,6 +53,34 @@ def test_every_kind_is_told_from_the_start_and_counted() -> None:
     assert [count(kind) for kind in shapes.KINDS] == [0, 0, 0, 0]
     metrics.answered("Why?", "I cannot say.")
     assert count("refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        pytest.param("How many replicas does the deployment want?", "en", id="English"),
+        pytest.param("Wie viele Kopien davon soll es geben, und wo wird das eingestellt?", "de", id="German"),
+        pytest.param("この配置にはいくつのレプリカが必要ですか。それはどこで設定しますか。", "ja", id="Japanese"),
+        pytest.param("Kuinka monta kopiota käyttöönotto tarvitsee, ja missä se asetetaan?", "other", id="Finnish"),
+        pytest.param("42, 17 and 9", "unknown", id="too few letters"),
+        pytest.param("xqz " * 40, "unknown", id="no language"),
+        pytest.param("", "unknown", id="nothing"),
+        pytest.param("How many replicas does it want? " * 2000, "en", id="long: its beginning is looked at"),
+    ],
+)
+def test_the_language_of_a_text(text: str, found: str) -> None:
+    assert language(text) == found
+
+
+def test_every_language_is_told_from_the_start_and_counted_for_prompt_and_answer() -> None:
+    metrics = Metrics("bot", "bot-1")
+
+    def count(what: str, one: str) -> float | None:
+        return metrics.registry.get_sample_value(f"serin_{what}_languages_total", {"language": one})
+
+    assert {count(what, one) for what in ("prompt", "answer") for one in LANGUAGES} == {0}
+    metrics.answered("Wie viele Kopien davon soll es geben, und wo wird das eingestellt?", "It wants three replicas of the pod.")
+    assert (count("prompt", "de"), count("answer", "en")) == (1, 1)
 
 
 def test_what_a_client_sent_has_no_template_around_it() -> None:

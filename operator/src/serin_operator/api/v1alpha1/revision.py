@@ -58,12 +58,14 @@ Counts = Annotated[list[int], Field(max_length=32, json_schema_extra={"x-kuberne
 
 
 class Reference(ApiModel):
-    """What the evaluation set and the answers to it look like: examples by length and answers by kind, in the server's
-    buckets. Drift is told by it."""
+    """What the evaluation set and the answers to it look like: examples by length and answers by kind, both by language, in the
+    server's buckets. Drift is told by it."""
 
     prompt_characters: Counts
     answer_characters: Counts
     answer_kinds: Counts
+    prompt_languages: Counts = []
+    answer_languages: Counts = []
 
 
 class GateRecord(ApiModel):

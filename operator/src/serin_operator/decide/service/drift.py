@@ -22,6 +22,9 @@ CONDITION: Final = "Drifted"
 METRIC: Final = "serin_drift_psi"
 CHARACTERS: Final = tuple(2**power for power in range(4, 15))
 KINDS: Final = ("plain", "refused", "repetitive", "empty")
+LANGUAGES: Final = (
+    "ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "zh", "other", "unknown"
+)  # fmt: skip
 """As the server counts and the evaluator describes: a test holds the three together."""
 _HALF: Final = 0.5  # is added to each count, so that an empty bucket is a small share and not an infinite index
 _Z99: Final = 2.3263
@@ -42,6 +45,8 @@ class Signal:
             "promptCharacters": reference.prompt_characters,
             "answerCharacters": reference.answer_characters,
             "answerKinds": reference.answer_kinds,
+            "promptLanguages": reference.prompt_languages,
+            "answerLanguages": reference.answer_languages,
         }[self.name]
 
 
@@ -50,7 +55,14 @@ SIGNALS: Final = (
     Signal("promptCharacters", "serin_prompt_characters_bucket", "le", _EDGES, cumulative=True),
     Signal("answerCharacters", "serin_answer_characters_bucket", "le", _EDGES, cumulative=True),
     Signal("answerKinds", "serin_answers_total", "kind", KINDS, cumulative=False),
+    Signal("promptLanguages", "serin_prompt_languages_total", "language", LANGUAGES, cumulative=False),
+    Signal("answerLanguages", "serin_answer_languages_total", "language", LANGUAGES, cumulative=False),
 )
+
+
+def signals(reference: Reference) -> tuple[Signal, ...]:
+    """Those that the evaluation set was described by: an older release knew no languages."""
+    return tuple(signal for signal in SIGNALS if signal.expected(reference) or signal.label != "language")
 
 
 # --- the index ----------------------------------------------------------------------------------------------------
@@ -93,7 +105,8 @@ class Ask:
 def asks(s: ServiceSnapshot) -> list[Ask]:
     """What to ask of the stable; nothing when nobody wants to know, or there is nothing to compare with."""
     wanted, stable = s.service.spec.monitoring.drift, s.stable
-    if wanted is None or stable is None or _reference(s) is None:
+    reference = _reference(s)
+    if wanted is None or stable is None or reference is None:
         return []
     words = {**slos.words_for(s, stable.revision, stable.revision), "window": f"{wanted.window_seconds}s"}
     ours = 'namespace="{{namespace}}",service="{{service}}",revision="{{revision}}"'
@@ -104,7 +117,7 @@ def asks(s: ServiceSnapshot) -> list[Ask]:
             slos.filled(f"sum by ({signal.label}) (increase({signal.series}{{{ours}}}[{{{{window}}}}]))", words),
             signal.label,
         )
-        for signal in SIGNALS
+        for signal in signals(reference)
     ]
 
 
@@ -126,7 +139,9 @@ def after(s: ServiceSnapshot, before: MonitoringStatus | None) -> DriftStatus | 
     reference = _reference(s)
     if reference is None:
         return DriftStatus()
-    rows = [judged(wanted, signal, signal.expected(reference), s.drifting.get(signal.name)) for signal in SIGNALS]
+    rows = [
+        judged(wanted, signal, signal.expected(reference), s.drifting.get(signal.name)) for signal in signals(reference)
+    ]
     last = {row.name: row for row in known.signals} if known is not None else {}
     return DriftStatus(signals=[_since(row, last.get(row.name), s) for row in rows])
 
