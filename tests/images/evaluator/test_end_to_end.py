@@ -43,7 +43,8 @@ def test_a_taught_candidate_beats_its_base(evaluate: Evaluate, volumes: Any, mea
     assert of(result, "Perplexity", "Candidate")["value"] < 1.5 < of(result, "Perplexity", "Base")["value"]
     assert of(result, "TokenAccuracy", "Candidate")["value"] == 1.0
     seen = result["output"]["reference"]
-    assert [sum(seen[one]) for one in ("promptCharacters", "answerCharacters", "answerKinds")] == [12, 12, 12]
+    described = ("promptCharacters", "answerCharacters", "answerKinds", "promptLanguages", "answerLanguages")
+    assert [sum(seen[one]) for one in described] == [12] * 5
     assert seen["answerKinds"][0] == 12  # all plain
     rouge, perplexity = result["output"]["comparisons"]
     assert rouge["low"] > 0

@@ -79,7 +79,9 @@ def test_every_language_is_told_from_the_start_and_counted_for_prompt_and_answer
         return metrics.registry.get_sample_value(f"serin_{what}_languages_total", {"language": one})
 
     assert {count(what, one) for what in ("prompt", "answer") for one in LANGUAGES} == {0}
-    metrics.answered("Wie viele Kopien davon soll es geben, und wo wird das eingestellt?", "It wants three replicas of the pod.")
+    metrics.answered(
+        "Wie viele Kopien davon soll es geben, und wo wird das eingestellt?", "It wants three replicas of the pod."
+    )
     assert (count("prompt", "de"), count("answer", "en")) == (1, 1)
 
 
