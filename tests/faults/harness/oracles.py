@@ -26,6 +26,7 @@ from serin_operator.api.kinds import (
     MODEL_SERVICE,
     SERVICE,
 )
+from serin_operator.decide.service.monitoring import CONDITION as MONITORED
 from serin_operator.manifests import names
 
 Json = dict[str, Any]
@@ -67,7 +68,7 @@ def end_state(api: Api, namespace: str) -> dict[str, Json]:
     found = [(kind, item) for kind in OURS for item in api.items(kind.path(namespace))]
     said = Naming(namespace, (item for _, item in found))
     return {
-        f"{kind.kind} {said.plain(item['metadata']['name'])}": _comparable(kind.api_version, item, said)
+        f"{kind.kind} {said.plain(item['metadata']['name'])}": comparable(kind.api_version, item, said)
         for kind, item in found
     }
 
@@ -126,13 +127,17 @@ class Naming:
         return _DURATION.sub("N s", _TIME.sub("TIME", _UID.sub("UID", text)))
 
 
-def _comparable(api_version: str, item: Json, said: Naming) -> Json:
+def comparable(api_version: str, item: Json, said: Naming) -> Json:
     ours = api_version.startswith("serin.dev/")
     dropped = _DROPPED if ours else _DROPPED | _CHILDREN_ONLY
     made: Json = json.loads(said.plain(json.dumps(item)))
     status = made.get("status") or {}
     # The last look's numbers: a crash may swallow a look, and nobody can take it again. Verdicts are in the records.
     status.pop("slos", None)
+    # A stable is looked at for the first time 60 s after its promotion: whether it was is how slow the story was, and what
+    # the look found is told by no story. That a stable breaks its SLOs stays.
+    if not (status.pop("monitoring", None) or {}).get("breached") and "conditions" in status:
+        status["conditions"] = [one for one in status["conditions"] if one["type"] != MONITORED]
     # An experiment's numbers grow with time; who has won stays.
     if (experiment := status.get("experiment")) is not None:
         status["experiment"] = {"verdict": experiment.get("verdict")}

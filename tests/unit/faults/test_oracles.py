@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from faults.harness.oracles import Naming, count_differences, creates_and_deletes, differences, safety
+from faults.harness.oracles import Naming, comparable, count_differences, creates_and_deletes, differences, safety
 from faults.harness.plane import ACTORS, OPERATOR, USER
 from faults.harness.sweep import points_of, some
 
@@ -226,6 +226,27 @@ def test_what_differs_from_run_to_run_is_left_out_of_names_and_texts() -> None:
     assert said.plain("f-12345678/bot-train-0a1b2c3d-1") == "NAMESPACE/bot-train-fedcba98-1"
     assert said.plain("since 12:00:01 UTC, 3 of 5 s, after 0.4 s") == "since TIME, N s, after N s"
     assert said.plain("2026-01-02T03:04:05.678901Z") == "TIME"
+
+
+def end_of(monitoring: Json | None, slos_hold: str, message: str, degraded: str = "False") -> dict[str, Json]:
+    """How a service ended whose stable was looked at, or not yet."""
+    conditions = [
+        {"type": "SlosHold", "status": slos_hold, "message": message},
+        {"type": "Degraded", "status": degraded},
+    ]
+    status: Json = {"state": "Stable", "conditions": conditions} | ({"monitoring": monitoring} if monitoring else {})
+    item = {"metadata": {"name": "bot"}, "status": status}
+    return {"ModelService bot": comparable("serin.dev/v1alpha1", item, Naming("f-12345678", []))}
+
+
+def test_whether_the_stable_was_looked_at_yet_is_not_compared_and_a_breach_of_it_is() -> None:
+    fast = end_of(None, "Unknown", "the stable was not looked at yet")
+    slow = end_of({"lookedAt": "2026-06-01T12:00:00Z", "breached": []}, "True", "length 23 <= 96")
+    assert differences(fast, slow) == []
+    assert differences(fast, end_of(None, "Unknown", "", degraded="True"))
+    breached = end_of({"breached": [{"name": "length"}]}, "False", "length 126 > 96")
+    assert differences(slow, breached)
+    assert differences(breached, breached) == []
 
 
 def test_a_part_of_the_points_is_spread_and_picked_by_seed() -> None:
