@@ -107,14 +107,6 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class CutBefore:
-    """The connection ends and nothing happened."""
-
-    async def __call__(self, exchange: Exchange) -> Reply:
-        raise Cut
-
-
-@dataclass(frozen=True)
 class CommitThenCut:
     """Ambiguous success: it happened, and the answer is lost."""
 

@@ -1,4 +1,4 @@
-"""What the proxy can do to watches: each stream is read line by line, so single events can be late, lost, doubled or forged.
+"""What the proxy can do to watches: each stream is read line by line, so single events can be late, lost or doubled.
 
 Every method may be called from any thread. `of` narrows it to one resource (`"jobs"`); without it all are meant.
 """
@@ -105,17 +105,6 @@ class Watches:
 
         return self._in_loop(work)
 
-    def end(self, of: str | None = None) -> int:
-        """Open watches end as at the server's timeout; how many."""
-
-        async def work() -> int:
-            found = [stream for stream in self._open if of in (None, stream.resource)]
-            for stream in found:
-                stream.end()
-            return len(found)
-
-        return self._in_loop(work)
-
     def refuse(self, status: int, seconds: float = float("inf"), of: str | None = None, lists: bool = False) -> None:
         """New watches (with `lists`, the lists before them too) are answered with this status for so long."""
         self._refused = (status, time.monotonic() + seconds, of, lists)
@@ -165,18 +154,6 @@ class Watches:
                 await stream.send(event.line)
                 self._note(event, "forged")
                 stream.end()
-            return len(found)
-
-        return self._in_loop(work)
-
-    def forge(self, event: WatchEvent) -> int:
-        """An event that never happened; how many watches got it."""
-
-        async def work() -> int:
-            found = [stream for stream in self._open if stream.resource == event.resource]
-            for stream in found:
-                await stream.send(event.line)
-            self._note(event, "forged")
             return len(found)
 
         return self._in_loop(work)
