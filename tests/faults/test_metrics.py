@@ -28,9 +28,11 @@ from serin_operator.api.kinds import MODEL_SERVICE
 Json = dict[str, Any]
 TIMEOUT, POLL = 8, 1  # seconds without a value until a candidate is withdrawn, and between two looks
 GIVEN_IN_ANY_CASE = 1  # seconds that a look waits for an answer when it is time to act
-ROOM = 10  # for a machine on which other tests run
+ROOM = 3  # for a machine on which other tests run: a full one was 0.6 s late, and slow to look
 FORMS: dict[str, Answer | None] = {**BAD_FORMS, "a refused connection": None}
-RESTART = 5.0  # seconds after the operator runs again
+RESTART = (
+    5.0  # seconds after the operator runs again; 2.6 at most, measured on a full machine, so that it needs no room
+)
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def blind(plane: Plane, actors: Actors, form: str) -> tuple[float, list[str]]:
 def test_blindness_is_acted_on_in_time_in_every_bad_form_and_nothing_goes_on(
     plane: Plane, actors: Actors, options: Options
 ) -> None:
-    """In a part of the sweep: in some of them, others each day."""
+    """In a part of the sweep: in some of them, which `--seed` picks."""
     forms = list(FORMS) if options.full else Random(options.seed).sample(list(FORMS), 5)
     with ThreadPoolExecutor(5) as pool:
         told = dict(zip(forms, pool.map(lambda form: blind(plane, actors, form), forms), strict=True))
@@ -195,7 +197,7 @@ def test_a_breach_at_a_bad_moment_ends_with_weight_zero_and_never_at_pods_that_d
     with a_canary(plane, actors) as w:
         took = moment(w)
         wrong = unsafe(w)
-        if took > RESTART + ROOM:
+        if took > RESTART:
             wrong.append(f"weight 0 after {took:.1f} s")
         report.record("R11 breach at a bad moment: weight 0", 1, len(wrong), took)
         print(f"{moment.__name__}: {took:.1f} s")
