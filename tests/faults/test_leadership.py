@@ -247,6 +247,7 @@ def test_a_stopped_leader_that_wakes_up_writes_nothing_and_leaves(
             w.measures(B, GOOD)
             w.apply(passed_revision("b"))
             w.until(lambda: weights(w).get(B) == 10, "the first step")
+            early = writes_of(w, other, 0)
             w.operator.pause()
             stopped = w.proxy.now
             began = time.monotonic()
@@ -260,7 +261,8 @@ def test_a_stopped_leader_that_wakes_up_writes_nothing_and_leaves(
             violations = len(safety(plane.audit.settled(w.namespace, w.api)))
             print(f"\nR12: asleep for {asleep:.0f} s, the other acted after {took:.1f} s; {len(late)} late writes")
             report.record("R12: a leader stopped for a minute" if options.full else "R12: a leader stopped", 1,
-                          len(late) + violations, took)  # fmt: skip
+                          len(early) + len(late) + violations, took)  # fmt: skip
+            assert not early, "\n".join(["the second wrote while the first led:", *early])
             assert not late, "\n".join(late)
             assert not violations
             assert code == 1, "a leader that lost its lease must leave"
