@@ -11,4 +11,5 @@ test-faults: venv tools ## every fault at every write of every story; writes bui
 
 .PHONY: test-faults-quick
 test-faults-quick: venv tools ## the same with some points of each story, picked by --seed
-	@rm -f build/faults-part*.json; $(FAULTS) --sweep=part
+	@rm -f build/faults-part*.json; status=0; $(FAULTS) --sweep=part || status=$$?; \
+	  PYTHONPATH=tests $(PY) -m faults.harness.report part; exit $$status

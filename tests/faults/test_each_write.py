@@ -42,6 +42,7 @@ class Fault:
         return self.name.split()[0]
 
 
+MISSED = 0.02  # of the points; told once each, 18 of 990 were
 SOME = "create-to-promoted spec-edit-mid-run promotion rollback-in-step"
 FAULTS = (
     Fault("R2 SIGKILL before and after each write", every("before", "after"), part=1),
@@ -54,6 +55,7 @@ FAULTS = (
 def swept(sweep: Sweep, options: Options, request: pytest.FixtureRequest) -> dict[tuple[str, str], Swept]:
     """All that was asked for, side by side, so that the pool is never empty."""
     asked = [item.callspec.params for item in request.session.items if item.fspath == request.fspath]
+    asked = [one for one in asked if "flow" in one]
 
     def chosen(fault: Fault) -> Chosen:
         def choose(flow: Flow, writes: int) -> list[Point]:
@@ -86,8 +88,18 @@ def test_a_fault_at_any_write_changes_nothing(
     met = [outcome for outcome in outcomes if outcome.met]
     bad = [outcome for outcome in outcomes if outcome.violations]
     worst = max((outcome.recovery_seconds for outcome in met), default=0.0)
-    report.record(fault.name, len(met), len(bad), worst)
+    report.record(fault.name, len(outcomes), len(bad), worst, len(outcomes) - len(met))
     for one in outcomes:
         report.detail(fault.name, str(one.point), one.met, one.recovery_seconds, len(one.violations))
     command = f"{options.command} tests/faults/test_each_write.py -k '{fault} and {flow}'"
     assert not bad, "\n\n".join(outcome.told(command) for outcome in bad)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_nearly_every_point_is_met(fault: Fault, swept: dict[tuple[str, str], Swept]) -> None:
+    """Two looks that fall into one save a write, so the last write of a story may not come, and no fault meets it. Looks
+    fall otherwise when a story is told again; a fault that is missed more often than this is not where it seems to be."""
+    outcomes = [one for (name, _), told in swept.items() if name == str(fault) for one in told.result()[1]]
+    missed = [str(one.point) for one in outcomes if not one.met]
+    print(f"{fault}: {len(outcomes) - len(missed)} of {len(outcomes)} points met; not {missed}")
+    assert len(missed) <= max(1, MISSED * len(outcomes)), missed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +20,20 @@ BEGIN, END = "<!-- faults: written by make test-faults -->", "<!-- end of faults
 
 @dataclass
 class Row:
-    """One fault: at how many points it was tried, how often something was wrong, how long the worst recovery took."""
+    """One fault: at how many points it was tried, how many of them no story reached, how often something was wrong, how
+    long the worst recovery took."""
 
     fault: str
     points: int = 0
     violations: int = 0
     worst: float | None = None
+    missed: int = 0
 
-    def add(self, points: int, violations: int, worst: float | None) -> None:
-        """Points and violations are summed, of the recoveries the worst is kept."""
+    def add(self, points: int, violations: int, worst: float | None, missed: int = 0) -> None:
+        """Counts are summed, of the recoveries the worst is kept."""
         self.points += points
         self.violations += violations
+        self.missed += missed
         if worst is not None:
             self.worst = max(self.worst or 0.0, worst)
 
@@ -38,6 +42,7 @@ class Row:
         return {
             "fault": self.fault,
             "points": self.points,
+            "met": self.points - self.missed,
             "violations": self.violations,
             "worstRecoverySeconds": worst,
         }
@@ -49,11 +54,13 @@ _lines: list[str] = []
 _lock = threading.Lock()
 
 
-def record(fault: str, points: int, violations: int, worst_recovery_seconds: float | None = None) -> None:
-    """What the running test found of a fault."""
+def record(
+    fault: str, points: int, violations: int, worst_recovery_seconds: float | None = None, missed: int = 0
+) -> None:
+    """What the running test found of a fault. `missed` are those of the points that no story reached."""
     test = os.environ["PYTEST_CURRENT_TEST"].rsplit(" ", 1)[0]
     with _lock:
-        _told.setdefault(test, {}).setdefault(fault, Row(fault)).add(points, violations, worst_recovery_seconds)
+        _told.setdefault(test, {}).setdefault(fault, Row(fault)).add(points, violations, worst_recovery_seconds, missed)
 
 
 def detail(fault: str, point: str, met: bool, recovery_seconds: float, violations: int) -> None:
@@ -68,7 +75,7 @@ def rows(told: Told) -> list[dict[str, Any]]:
     found: dict[str, Row] = {}
     for by_fault in told.values():
         for row in by_fault.values():
-            found.setdefault(row.fault, Row(row.fault)).add(row.points, row.violations, row.worst)
+            found.setdefault(row.fault, Row(row.fault)).add(row.points, row.violations, row.worst, row.missed)
     return [row.document() for row in sorted(found.values(), key=lambda row: _order(row.fault))]
 
 
@@ -101,11 +108,11 @@ def _order(fault: str) -> tuple[int, str]:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| fault | points | violations | worst recovery |", "|---|---:|---:|---:|"]
+    lines = ["| fault | points | met | violations | worst recovery |", "|---|---:|---:|---:|---:|"]
     for row in found:
         worst = row["worstRecoverySeconds"]
         seconds = "" if worst is None else f"{worst:.1f} s"
-        lines.append(f"| {row['fault']} | {row['points']:,} | {row['violations']} | {seconds} |")
+        lines.append(f"| {row['fault']} | {row['points']:,} | {row['met']:,} | {row['violations']} | {seconds} |")
     return "\n".join(lines)
 
 
@@ -119,4 +126,7 @@ def publish() -> None:
 
 
 if __name__ == "__main__":
-    publish()
+    if sys.argv[1:] == ["part"]:
+        print(table(json.loads(PART.read_text())))
+    else:
+        publish()

@@ -24,14 +24,14 @@ def tells(monkeypatch: pytest.MonkeyPatch, path: Path, test: str, *found: Any) -
     return json.loads(path.read_text())
 
 
-def test_the_points_of_all_tests_are_summed_and_the_worst_is_kept(
+def test_the_points_of_all_tests_are_summed_with_those_not_met_and_the_worst_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "faults.json"
     tells(monkeypatch, path, "test_a", ("R10 x", 5, 0, 2.0), ("R2 y", 1, 0))
-    assert tells(monkeypatch, path, "test_b", ("R2 y", 3, 1, 7.04)) == [
-        {"fault": "R2 y", "points": 4, "violations": 1, "worstRecoverySeconds": 7.0},
-        {"fault": "R10 x", "points": 5, "violations": 0, "worstRecoverySeconds": 2.0},
+    assert tells(monkeypatch, path, "test_b", ("R2 y", 3, 1, 7.04, 1)) == [
+        {"fault": "R2 y", "points": 4, "met": 3, "violations": 1, "worstRecoverySeconds": 7.0},
+        {"fault": "R10 x", "points": 5, "met": 5, "violations": 0, "worstRecoverySeconds": 2.0},
     ]
 
 
@@ -40,7 +40,7 @@ def test_a_test_that_is_run_again_takes_its_old_place_only(monkeypatch: pytest.M
     tells(monkeypatch, path, "test_a[R2-user-error]", ("R2 y", 30, 7, 9.0))
     tells(monkeypatch, path, "test_a[R2-promotion]", ("R2 y", 50, 0, 3.0))
     assert tells(monkeypatch, path, "test_a[R2-user-error]", ("R2 y", 30, 0, 4.0)) == [
-        {"fault": "R2 y", "points": 80, "violations": 0, "worstRecoverySeconds": 4.0}
+        {"fault": "R2 y", "points": 80, "met": 80, "violations": 0, "worstRecoverySeconds": 4.0}
     ]
 
 
