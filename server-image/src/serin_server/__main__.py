@@ -76,7 +76,7 @@ def _serve(config: ServeConfig) -> None:
     torch.set_num_threads(usable_cpus())
     model = load_model(folder, config.model.uri, base)
     metrics = Metrics(config.model.name, config.revision)
-    engine = Engine(Batch(model.model), model.end_tokens, metrics, config.max_queue)
+    engine = Engine(Batch(model.model), model.end_tokens, metrics, config.max_queue, model.context)
     model.warm_up()
     identifier()
     engine.start()

@@ -32,6 +32,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.samplers)
 
+    def held(self) -> int:
+        """Places of the cache that are taken, those of padding too."""
+        return self._mask.numel()
+
     @torch.inference_mode()
     def admit(self, prompts: Sequence[Sequence[int]], samplers: Sequence[Sampler]) -> list[int]:
         """Read new prompts, and join them to the rows; the first token of each."""

@@ -27,6 +27,7 @@ class Rows(Protocol):
     def step(self) -> list[int]: ...
     def keep(self, rows: Sequence[int]) -> None: ...
     def clear(self) -> None: ...
+    def held(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Request:
     text: TextStream
     tell: Callable[[Event], None]
     arrived: float = field(default_factory=time.perf_counter)
+    joined_at: float = 0.0
     abandoned: bool = False
     tokens: int = 0
     first_token_at: float = 0.0
@@ -72,11 +74,18 @@ class Engine:
     """Queue, batch and the thread that moves requests from one to the other."""
 
     def __init__(
-        self, batch: Rows, end_tokens: frozenset[int], metrics: Metrics, max_queue: int, max_running: int = 16
+        self,
+        batch: Rows,
+        end_tokens: frozenset[int],
+        metrics: Metrics,
+        max_queue: int,
+        context: int,
+        max_running: int = 16,
     ) -> None:
         self._batch = batch
         self._end_tokens = end_tokens
         self._metrics = metrics
+        metrics.cache_usage.set_function(lambda: batch.held() / (max_running * context))
         self._max_queue = max_queue
         self._max_running = max_running
         self._changed = threading.Condition()
@@ -146,6 +155,7 @@ class Engine:
             return
         now = time.perf_counter()
         for request in wanted:
+            request.joined_at = now
             self._metrics.queue_time.observe(now - request.arrived)
             self._metrics.prompt_tokens.inc(len(request.prompt))
         first = self._batch.admit([request.prompt for request in wanted], [request.sampler for request in wanted])
@@ -201,8 +211,11 @@ class Engine:
         self._metrics.e2e_latency.observe(took)
         self._metrics.prompt_tokens_of_request.observe(len(request.prompt))
         self._metrics.generation_tokens_of_request.observe(request.tokens)
+        decoding = request.last_token_at - request.first_token_at
+        self._metrics.inference_time.observe(request.last_token_at - request.joined_at)
+        self._metrics.prefill_time.observe(request.first_token_at - request.joined_at)
+        self._metrics.decode_time.observe(decoding)
         if request.tokens > 1:
-            decoding = request.last_token_at - request.first_token_at
             self._metrics.time_per_output_token.observe(decoding / (request.tokens - 1))
 
     def _say(self, request: Request, text: str) -> None:

@@ -19,6 +19,9 @@ def _geometric(low: float, high: float, factor: float) -> tuple[float, ...]:
 
 _REQUEST_SECONDS = _geometric(0.01, 60.0, 1.2)
 _TOKEN_SECONDS = _geometric(0.001, 2.0, 1.25)
+_LABELS = ("model_name", "engine")
+_ENGINE = "0"
+"""vLLM numbers the engines of a server; this one has one."""
 _TOKENS = tuple(range(1, 9)) + tuple(sorted({step << up for up in range(8) for step in (5, 6, 7, 8)} - set(range(9))))
 
 
@@ -36,23 +39,30 @@ class Metrics:
         )
         self.e2e_latency = self._histogram("e2e_request_latency_seconds", "Arrival to last token.", seconds)
         self.queue_time = self._histogram("request_queue_time_seconds", "Arrival to the first step.", seconds)
+        self.inference_time = self._histogram("request_inference_time_seconds", "First step to last token.", seconds)
+        self.prefill_time = self._histogram("request_prefill_time_seconds", "First step to first token.", seconds)
+        self.decode_time = self._histogram("request_decode_time_seconds", "First token to last token.", seconds)
         self.prompt_tokens_of_request = self._histogram("request_prompt_tokens", "Tokens of a prompt.", _TOKENS)
         self.generation_tokens_of_request = self._histogram(
             "request_generation_tokens", "Tokens of an answer.", _TOKENS
         )
         self.running = self._gauge("num_requests_running", "Requests being answered.")
         self.waiting = self._gauge("num_requests_waiting", "Requests in the queue.")
+        self.cache_usage = self._gauge(
+            "kv_cache_usage_perc", "Places of the key-value cache, as a share (1 is all) of the most it may ever have."
+        )
+        self._counter("num_preemptions", "Requests that had to give up their place: never, here.")
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens of all prompts.")
         self.generation_tokens = self._counter("generation_tokens", "Tokens of all answers.")
         self._success = Counter(
             "vllm:request_success",
             "Requests that ended, by the reason they ended.",
-            ["model_name", "finished_reason"],
+            ["model_name", "engine", "finished_reason"],
             registry=self.registry,
         )
         self._http = Counter("http_requests", "HTTP requests.", ["handler", "method", "status"], registry=self.registry)
         for reason in ("stop", "length", "abort"):
-            self._success.labels(model_name, reason)
+            self._success.labels(model_name, _ENGINE, reason)
         # Not `revision`: that is the label of the pod that was told, which need not be the one that answered.
         self._thumbs = Counter(
             "serin_feedback_thumbs",
@@ -84,7 +94,7 @@ class Metrics:
 
     def success(self, reason: str) -> None:
         """A request ended by `stop`, `length`, or `abort` (its client went away)."""
-        self._success.labels(self._model_name, reason).inc()
+        self._success.labels(self._model_name, _ENGINE, reason).inc()
 
     def http(self, handler: str, method: str, status: int) -> None:
         """An HTTP request was answered; the status is told by its class, such as 2xx, as vLLM tells it."""
@@ -120,8 +130,8 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
-        made = Histogram(f"vllm:{name}", about, ["model_name"], buckets=buckets, registry=self.registry)
-        return made.labels(self._model_name)
+        made = Histogram(f"vllm:{name}", about, _LABELS, buckets=buckets, registry=self.registry)
+        return made.labels(self._model_name, _ENGINE)
 
     def _by_language(self, name: str, text: str) -> Counter:
         found = Counter(name, text, ["language"], registry=self.registry)
@@ -130,7 +140,7 @@ class Metrics:
         return found
 
     def _gauge(self, name: str, about: str) -> Gauge:
-        return Gauge(f"vllm:{name}", about, ["model_name"], registry=self.registry).labels(self._model_name)
+        return Gauge(f"vllm:{name}", about, _LABELS, registry=self.registry).labels(self._model_name, _ENGINE)
 
     def _counter(self, name: str, about: str) -> Counter:
-        return Counter(f"vllm:{name}", about, ["model_name"], registry=self.registry).labels(self._model_name)
+        return Counter(f"vllm:{name}", about, _LABELS, registry=self.registry).labels(self._model_name, _ENGINE)

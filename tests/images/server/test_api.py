@@ -170,17 +170,20 @@ def test_answers_are_measured_under_vllms_names(server: Any) -> None:
         "vllm:e2e_request_latency_seconds_count",
         "vllm:time_to_first_token_seconds_count",
         "vllm:request_time_per_output_token_seconds_count",
+        "vllm:request_prefill_time_seconds_count",
+        "vllm:request_decode_time_seconds_count",
+        "vllm:request_inference_time_seconds_count",
         "vllm:request_generation_tokens_count",
     )
-    before = {name: server.metric(name, model_name="support-bot") for name in names}
+    own = {"model_name": "support-bot", "engine": "0"}
+    before = {name: server.metric(name, **own) for name in names}
     tokens = server.metric("vllm:generation_tokens_total")
     requests = server.metric("http_requests_total", handler="/v1/completions", method="POST", status="2xx")
 
     usage = [complete(server).json()["usage"] for _ in range(3)]
 
-    assert {name: server.metric(name, model_name="support-bot") - before[name] for name in names} == dict.fromkeys(
-        names, 3.0
-    )
+    assert {name: server.metric(name, **own) - before[name] for name in names} == dict.fromkeys(names, 3.0)
+    assert server.metric("vllm:num_preemptions_total", **own) == 0
     assert server.metric("vllm:generation_tokens_total") - tokens == sum(one["completion_tokens"] for one in usage)
     counted = server.metric("http_requests_total", handler="/v1/completions", method="POST", status="2xx")
     assert counted - requests == 3

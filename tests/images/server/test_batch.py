@@ -68,11 +68,13 @@ def test_joining_and_leaving_changes_nobodys_tokens(model: Any) -> None:
 def test_padding_that_only_a_left_row_needed_is_dropped(model: Any) -> None:
     batch = Batch(model.model)
     batch.admit([[5, 6], list(range(20, 60))], [greedy(), greedy()])
+    assert batch.held() == 2 * 40
 
     batch.keep([0])
 
     assert batch._mask.shape == (1, 2)
     assert batch._cache.get_seq_length() == 2
+    assert batch.held() == 2
 
 
 def test_a_mask_is_given_while_a_row_is_padded_and_no_longer(model: Any) -> None:

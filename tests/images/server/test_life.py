@@ -58,6 +58,7 @@ def test_a_client_that_goes_away_takes_its_request_with_it(babbler: Any) -> None
     body = {"model": "support-bot", "prompt": "pod", "max_tokens": 1000, "stream": True}
     with babbler.client.stream("POST", "/v1/completions", json=body) as response:
         next(response.iter_bytes())
+        assert 0 < babbler.metric("vllm:kv_cache_usage_perc") < 1 / 16
     with httpx.Client(base_url=babbler.url) as impatient, suppress(httpx.ReadTimeout):
         impatient.post("/v1/completions", json={**body, "stream": False}, timeout=0.5)
 

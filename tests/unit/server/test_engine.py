@@ -47,6 +47,9 @@ class CountingRows:
     def clear(self) -> None:
         self.rows = []
 
+    def held(self) -> int:
+        return 3 * len(self.rows)
+
 
 class Asked(Request):
     """A request with its events in a queue."""
@@ -77,7 +80,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def engine(rows: CountingRows, metrics: Metrics) -> Iterator[Engine]:
-    made = Engine(rows, frozenset({END}), metrics, max_queue=2, max_running=2)
+    made = Engine(rows, frozenset({END}), metrics, max_queue=2, context=6, max_running=2)
     made.start()
     yield made
     rows.may_step.set()
@@ -85,7 +88,7 @@ def engine(rows: CountingRows, metrics: Metrics) -> Iterator[Engine]:
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
-    found = metrics.registry.get_sample_value(f"vllm:{name}", {"model_name": "bot", **labels})
+    found = metrics.registry.get_sample_value(f"vllm:{name}", {"model_name": "bot", "engine": "0", **labels})
     assert found is not None, name
     return found
 
@@ -185,7 +188,7 @@ def test_a_failed_step_breaks_off_what_ran_and_nothing_else(engine: Engine, rows
 
 
 def test_stopping_tells_everybody(rows: CountingRows, metrics: Metrics) -> None:
-    engine = Engine(rows, frozenset({END}), metrics, max_queue=2, max_running=1)
+    engine = Engine(rows, frozenset({END}), metrics, max_queue=2, context=6, max_running=1)
     rows.may_step.clear()
     engine.start()
     asked = [Asked(10), Asked(20)]
@@ -213,5 +216,35 @@ def test_every_answer_is_measured_once(engine: Engine, metrics: Metrics) -> None
     assert value(metrics, "request_time_per_output_token_seconds_count") == 2
     assert value(metrics, "e2e_request_latency_seconds_count") == 2
     assert value(metrics, "request_queue_time_seconds_count") == 2
+    assert value(metrics, "request_inference_time_seconds_count") == 2
+    assert value(metrics, "request_prefill_time_seconds_count") == 2
+    assert value(metrics, "request_decode_time_seconds_count") == 2
     assert value(metrics, "request_generation_tokens_sum") == 6
     assert value(metrics, "request_prompt_tokens_count") == 2
+
+
+def test_the_times_of_a_request_add_up(engine: Engine, metrics: Metrics) -> None:
+    asked = Asked(10, most=4)
+    engine.submit(asked)
+    asked.answer()
+
+    def seconds(name: str) -> float:
+        return value(metrics, f"{name}_seconds_sum")
+
+    inference = seconds("request_prefill_time") + seconds("request_decode_time")
+    assert seconds("request_inference_time") == pytest.approx(inference)
+    assert seconds("e2e_request_latency") == pytest.approx(seconds("request_queue_time") + inference)
+    assert seconds("time_to_first_token") == pytest.approx(
+        seconds("request_queue_time") + seconds("request_prefill_time")
+    )
+
+
+def test_the_caches_usage_is_a_share_of_a_full_batch_of_whole_contexts(
+    engine: Engine, rows: CountingRows, metrics: Metrics
+) -> None:
+    """A row holds 3 places here, and two rows of 6 are the most."""
+    rows.may_step.clear()
+    engine.submit(Asked(10))
+    eventually(lambda: value(metrics, "kv_cache_usage_perc") == 3 / 12)
+    rows.may_step.set()
+    eventually(lambda: value(metrics, "kv_cache_usage_perc") == 0)

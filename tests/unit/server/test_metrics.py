@@ -12,6 +12,9 @@ HISTOGRAMS = (
     "vllm:request_time_per_output_token_seconds",
     "vllm:e2e_request_latency_seconds",
     "vllm:request_queue_time_seconds",
+    "vllm:request_inference_time_seconds",
+    "vllm:request_prefill_time_seconds",
+    "vllm:request_decode_time_seconds",
     "vllm:request_prompt_tokens",
     "vllm:request_generation_tokens",
 )
@@ -29,18 +32,21 @@ def bounds(metrics: Metrics, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("name", HISTOGRAMS)
-def test_a_histogram_is_there_from_the_start_with_the_models_name(name: str) -> None:
+def test_a_histogram_is_there_from_the_start_with_the_models_name_and_the_engines_number(name: str) -> None:
     found = families(Metrics("bot", "bot-1"))[name]
 
-    assert {labels["model_name"] for _, labels, _ in found} == {"bot"}
+    assert {(labels["model_name"], labels["engine"]) for _, labels, _ in found} == {("bot", "0")}
 
 
 def test_counters_and_gauges_are_there_from_the_start() -> None:
-    found = {sample[0] for samples in families(Metrics("bot", "bot-1")).values() for sample in samples}
+    samples = [sample for family in families(Metrics("bot", "bot-1")).values() for sample in family]
+    found = {name for name, labels, _ in samples if (labels.get("model_name"), labels.get("engine")) == ("bot", "0")}
 
     assert {
         "vllm:num_requests_running",
         "vllm:num_requests_waiting",
+        "vllm:kv_cache_usage_perc",
+        "vllm:num_preemptions_total",
         "vllm:prompt_tokens_total",
         "vllm:generation_tokens_total",
         "vllm:request_success_total",
