@@ -88,30 +88,40 @@ def question_and_answer(sentence: str) -> tuple[str, str]:
 
 
 Start = Callable[..., Server]
+Config = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a server of a model; all are ended at last."""
-    started: list[Server] = []
+def config(models: Models) -> Config:
+    """What the operator gives a server of a model."""
 
-    def start_one(model: str, environment: dict[str, str] | None = None, **changes: Any) -> Server:
-        folder = tmp_path_factory.mktemp("server")
-        port = free_port()
-        config = {
+    def made(model: str, **changes: Any) -> dict[str, Any]:
+        return {
             "stage": "Serve",
             "key": "3f9c",
             "job": {"namespace": "ml", "name": "support-bot"},
             "output": "",
             "model": {"uri": f"pvc://artifacts/{model}", "digest": models.digests[model], "name": "support-bot"},
             "revision": f"support-bot-{model}",
-            "port": port,
+            "port": free_port(),
             "maxNewTokens": 64,
             "maxQueue": 64,
             "feedbackKey": "ab" * 32,
             **changes,
         }
-        (folder / "config.json").write_text(json.dumps(config))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def start(models: Models, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a server of a model; all are ended at last."""
+    started: list[Server] = []
+
+    def start_one(model: str, environment: dict[str, str] | None = None, **changes: Any) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        given = config(model, **changes)
+        (folder / "config.json").write_text(json.dumps(given))
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "serin_server", "--config", str(folder / "config.json")],
@@ -127,7 +137,7 @@ def start(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                     **(environment or {}),
                 },
             )
-        server = Server(process, f"http://127.0.0.1:{port}", folder / "log")
+        server = Server(process, f"http://127.0.0.1:{given['port']}", folder / "log")
         started.append(server)
         return server
 
