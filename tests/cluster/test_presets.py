@@ -1,4 +1,7 @@
-"""Ready-made SLO queries on a real Prometheus: a number, "there and unused", and "absent" are three different answers."""
+"""Ready-made queries on a real Prometheus: a number, "there and unused", and "absent" are three different answers.
+
+One of the pages is written by the CPU server's own code; drift is asked of that one.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from typing import Any
 import pytest
 from serin_devcluster.apiserver import ApiServer
 from serin_devcluster.gobuild import find_program
-from serin_operator.api.v1alpha1 import Slo, SloPreset, Verdict
-from serin_operator.decide.service import slos
+from serin_operator.api.v1alpha1 import Drift, Reference, Slo, SloPreset, Verdict
+from serin_operator.decide.service import drift, slos
 from serin_operator.decide.service.presets import CATALOGUE
-from serin_operator.decide.service.snapshot import Reading, ReadingKind
+from serin_operator.decide.service.snapshot import Grouped, Reading, ReadingKind
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.settings import MetricSource
+from serin_server.metrics import Metrics
 from support.ports import free_port
+from support.service_world import with_stable
 
 GAUGES = {SloPreset.WAITING_REQUESTS, SloPreset.CACHE_USAGE_PERCENT}
 SECONDS = ("time_to_first_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds")
@@ -76,6 +81,21 @@ def an_istio(answered: float) -> list[str]:
     ]
 
 
+class OurServer:
+    """The CPU server's own page: questions of 40 characters, of which it answers three of four and refuses one."""
+
+    def __init__(self, revision: str) -> None:
+        self._metrics, self._answered = Metrics("bot", revision), 0
+
+    def page(self, answered: float) -> list[str]:
+        while self._answered < int(answered):
+            self._answered += 1
+            self._metrics.answered("?" * 40, "I am sorry." if self._answered % 4 == 0 else "It is 12 o'clock now.")
+            self._metrics.e2e_latency.observe(0.7)
+            self._metrics.cache_usage.set(0.25)
+        return self._metrics.exposition().decode().splitlines()
+
+
 @dataclass(frozen=True)
 class Target:
     """A page that Prometheus reads; with a revision it is a server's."""
@@ -85,7 +105,9 @@ class Target:
     pace: float  # answers per second
 
 
+WORLD, OURS = with_stable()
 TARGETS = (
+    Target(OURS, OurServer(OURS).page, 50),
     Target("modern", a_server, 50),
     Target("old", lambda answered: a_server(answered, token="time_per_output_token", cache="gpu"), 50),
     Target("unused", lambda answered: a_server(0, name="unused"), 0),
@@ -241,3 +263,50 @@ async def test_an_absent_metric_is_no_healthy_one_and_its_names_are_told(url: st
     assert judged.verdict is Verdict.ERROR
     assert f"the metric of {preset} is absent" in judged.message
     assert all(series.name in judged.message for series in CATALOGUE[preset].series)
+
+
+@pytest.mark.parametrize(
+    ("preset", "least", "most"),
+    [(SloPreset.REQUEST_LATENCY_P95, 0.6, 0.8), (SloPreset.CACHE_USAGE_PERCENT, 25, 25)],
+)
+async def test_the_cpu_servers_own_page_is_understood(url: str, preset: SloPreset, least: float, most: float) -> None:
+    found = await measure(url, preset, OURS, ReadingKind.VALUE)
+    assert found.value is not None, found
+    assert least <= found.value <= most
+
+
+EVALUATED = Reference(
+    prompt_characters=[0, 0, 1000, 0, 0, 0, 0, 0, 0, 0, 0, 0],  # 33 to 64
+    answer_characters=[250, 750, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],  # up to 16, and 17 to 32
+    answer_kinds=[1000, 0, 0, 0],  # it refused nothing then
+)
+
+
+async def test_drift_is_asked_of_what_the_cpu_server_told_and_refusals_alone_have_changed(url: str) -> None:
+    WORLD.edit(lambda spec: spec.update(monitoring={"drift": {"windowSeconds": 60}}))
+    known = EVALUATED.model_dump(by_alias=True)
+    WORLD.touch("ModelRevision", OURS, lambda status: status["gate"].update(reference=known))
+    asks = drift.asks(WORLD.snapshot())
+    assert [ask.signal for ask in asks] == [signal.name for signal in drift.SIGNALS]
+
+    rows = [await drifted(url, ask, signal) for ask, signal in zip(asks, drift.SIGNALS, strict=True)]
+
+    assert [row.verdict for row in rows] == [Verdict.PASSED, Verdict.PASSED, Verdict.FAILED], rows
+
+
+async def drifted(url: str, ask: drift.Ask, signal: drift.Signal) -> drift.DriftSignal:
+    """The verdict, once there are 200 answers within the window."""
+    assert isinstance(ask.query, str), ask.query
+    sources = MetricSources([MetricSource(name="default", url=url)])
+    wanted = Drift.model_validate({"windowSeconds": 60})
+    try:
+        for _ in range(600):
+            found = await sources.groups(ask.source, ask.query, ask.label)
+            assert isinstance(found, Grouped), found
+            row = drift.judged(wanted, signal, signal.expected(EVALUATED), found)
+            if row.verdict is not Verdict.INCONCLUSIVE:
+                return row
+            await asyncio.sleep(0.5)
+        return row
+    finally:
+        await sources.close()
