@@ -4,6 +4,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from serin_devcluster.apiserver import ApiServer
 from serin_operator.api.v1alpha1 import ModelService
 from serin_operator.manifests.arms import Arms
 from serin_operator.manifests.route import http_route
-from support.real_gateway import PATIENCE, RealGateway, real_gateway
-from support.service_world import a_service
+from support.real_gateway import PATIENCE, SHUT_OUT, RealGateway, real_gateway
+from support.service_world import STEPS, a_service, play, with_stable
 
 A, B = "bot-a", "bot-b"
 HOST = "bot.example.com"
@@ -99,3 +100,33 @@ def test_a_new_user_gets_the_cookie_of_who_answered_and_the_servers_own_stays(ga
 def test_a_cookie_of_an_older_experiment_does_nothing(gateway: RealGateway) -> None:
     in_force(gateway, route((A, 70), (B, 30), arms=ARMS))
     assert set(answers(gateway, 100, Cookie="serin-arm=bot-gone")) == {A, B}
+
+
+def test_a_gateway_that_does_not_admit_the_namespace_is_told_and_no_weight_moves(gateway: RealGateway) -> None:
+    """Contour says it of a real route; a service that reads this of its own route goes no step further."""
+    refused = route((A, 100))
+    refused["metadata"]["namespace"] = SHUT_OUT
+    status = gateway.told(refused)["status"]
+
+    world, stable = with_stable()
+    candidate = world.passes("b")
+    play(world, 30, until=lambda world: world.weights == {stable: 90, candidate: 10})
+    world.gateway_up = False  # Contour speaks instead of the played one
+    world.objects[world.route_key]["status"] = at_generation(status, world.objects[world.route_key])
+    play(world, 2 * STEPS[0]["holdSeconds"])
+
+    found = world.snapshot().route
+    assert found is not None
+    assert (found.programmed, found.serving) == (False, False)
+    assert found.problem.startswith("Accepted is False (NotAllowedByListeners): ")
+    condition = world.condition("RouteProgrammed")
+    assert (condition["status"], condition["reason"], condition["message"]) == ("False", "Refused", found.problem)
+    assert world.weights == {stable: 90, candidate: 10}
+
+
+def at_generation(status: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """What was said, as if of this route."""
+    said = deepcopy(status)
+    for condition in said["parents"][0]["conditions"]:
+        condition["observedGeneration"] = made["metadata"]["generation"]
+    return said

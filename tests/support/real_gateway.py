@@ -27,6 +27,14 @@ from support.ports import free_port, free_ports
 
 Json = dict[str, Any]
 CRDS = ("examples/gateway/00-crds.yaml", "examples/contour/01-crds.yaml")
+SHUT_OUT = "shut-out"
+"""The namespace whose routes the Gateway refuses."""
+_ALL_BUT_ONE: Json = {
+    "from": "Selector",
+    "selector": {
+        "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [SHUT_OUT]}]
+    },
+}
 PATIENCE = 300  # seconds; on an idle machine each wait takes one or two
 SHIFT = 8000
 """Contour lets Envoy listen on the Gateway's port and so many more."""
@@ -90,7 +98,12 @@ class RealGateway:
         self._written = 0
 
     def routes(self, route: Json) -> Json:
-        """Write a route, and wait until Contour says what it makes of it; the conditions.
+        """Write a route, and wait until Contour says what it makes of it; the status of each condition."""
+        [parent] = self.told(route)["status"]["parents"]
+        return {condition["type"]: condition["status"] for condition in parent["conditions"]}
+
+    def told(self, route: Json) -> Json:
+        """Write a route, and wait until Contour says what it makes of it; the route with its status.
 
         It has one rule more, by which is seen when Envoy goes by it: what was there before answers as well.
         """
@@ -112,7 +125,7 @@ class RealGateway:
             parents = found.get("status", {}).get("parents", [])
             conditions = parents[0]["conditions"] if parents else []
             if conditions and all(c["observedGeneration"] == found["metadata"]["generation"] for c in conditions):
-                return {c["type"]: c["status"] for c in conditions}
+                return found
             time.sleep(0.2)
         raise AssertionError(f"Contour said nothing about the route: {found.get('status')}")
 
@@ -165,10 +178,11 @@ def _install(api: ApiServer, port: int) -> None:
         api.kubectl("apply", "--server-side", "-f", str(folder / crds))
     api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=110s")
     group = "gateway.networking.k8s.io/v1"
-    listener = {"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
+    listener = {"name": "http", "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": _ALL_BUT_ONE}}
     for made in (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "infra"}},
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "projectcontour"}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHUT_OUT}},
         {"apiVersion": group, "kind": "GatewayClass", "metadata": {"name": "contour"},
          "spec": {"controllerName": "projectcontour.io/gateway-controller"}},
         {"apiVersion": group, "kind": "Gateway", "metadata": {"name": "public", "namespace": "infra"},
