@@ -146,7 +146,7 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
         "percent",
         Worst(),
         (
-            Series("vllm:kv_cache_usage_perc", "vLLM from 0.9.2 on", unit=100),
+            Series("vllm:kv_cache_usage_perc", "vLLM from 0.9.2 on, Serin's CPU server", unit=100),
             Series("vllm:gpu_cache_usage_perc", "vLLM up to 0.10", unit=100),
         ),
     ),
