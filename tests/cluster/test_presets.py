@@ -6,28 +6,23 @@ One of the pages is written by the CPU server's own code; drift is asked of that
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
-from serin_devcluster.apiserver import ApiServer
-from serin_devcluster.gobuild import find_program
 from serin_operator.api.v1alpha1 import Drift, Reference, Slo, SloPreset, Verdict
 from serin_operator.decide.service import drift, slos
 from serin_operator.decide.service.presets import CATALOGUE
 from serin_operator.decide.service.snapshot import Grouped, Reading, ReadingKind
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.settings import MetricSource
+from serin_server.languages import LANGUAGES
 from serin_server.metrics import Metrics
-from support.ports import free_port
+from support.real_prometheus import real_prometheus
 from support.service_world import with_stable
 
 GAUGES = {SloPreset.WAITING_REQUESTS, SloPreset.CACHE_USAGE_PERCENT}
@@ -90,10 +85,13 @@ class OurServer:
     def page(self, answered: float) -> list[str]:
         while self._answered < int(answered):
             self._answered += 1
-            self._metrics.answered("?" * 40, "I am sorry." if self._answered % 4 == 0 else "It is 12 o'clock now.")
+            self._metrics.answered(ASKED, "I am sorry." if self._answered % 4 == 0 else "It is 12 o'clock now.")
             self._metrics.e2e_latency.observe(0.7)
             self._metrics.cache_usage.set(0.25)
         return self._metrics.exposition().decode().splitlines()
+
+
+ASKED = "How many replicas are there, and where?"
 
 
 @dataclass(frozen=True)
@@ -144,14 +142,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prometheus")
     groups = [_group(target, server) for target, server in zip(TARGETS, servers, strict=True)]
     config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "all", "static_configs": groups}]}
-    address = f"127.0.0.1:{free_port()}"
-    running = _prometheus(folder, config, address)
     try:
-        _wait_for(f"http://{address}/-/ready")
-        yield f"http://{address}"
+        with real_prometheus(folder, config) as found:
+            yield found
     finally:
-        running.terminate()
-        running.wait()
         for server in servers:
             server.shutdown()
             server.server_close()
@@ -160,25 +154,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _group(target: Target, server: ThreadingHTTPServer) -> dict[str, Any]:
     labels = {"namespace": "ml", "service": "bot", "revision": target.revision} if target.revision else {}
     return {"targets": [f"127.0.0.1:{server.server_port}"], "labels": labels}
-
-
-def _prometheus(folder: Path, config: dict[str, Any], address: str) -> subprocess.Popen[bytes]:
-    file = folder / "prometheus.yml"
-    file.write_text(json.dumps(config))
-    program = find_program(ApiServer().paths, "prometheus")
-    flags = (f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}")
-    return subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _wait_for(address: str) -> None:
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "Prometheus does not get ready"
-            time.sleep(0.2)
 
 
 def an_slo(preset: SloPreset) -> Slo:
@@ -275,14 +250,22 @@ async def test_the_cpu_servers_own_page_is_understood(url: str, preset: SloPrese
     assert least <= found.value <= most
 
 
+def in_languages(**counts: int) -> list[int]:
+    return [counts.get(one, 0) for one in LANGUAGES]
+
+
 EVALUATED = Reference(
     prompt_characters=[0, 0, 1000, 0, 0, 0, 0, 0, 0, 0, 0, 0],  # 33 to 64
     answer_characters=[250, 750, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],  # up to 16, and 17 to 32
     answer_kinds=[1000, 0, 0, 0],  # it refused nothing then
+    prompt_languages=in_languages(de=1000),  # it was asked in German
+    answer_languages=in_languages(unknown=1000),  # in few words, then as now
 )
 
 
-async def test_drift_is_asked_of_what_the_cpu_server_told_and_refusals_alone_have_changed(url: str) -> None:
+async def test_drift_is_asked_of_what_the_cpu_server_told_and_refusals_and_the_language_of_questions_have_changed(
+    url: str,
+) -> None:
     WORLD.edit(lambda spec: spec.update(monitoring={"drift": {"windowSeconds": 60}}))
     known = EVALUATED.model_dump(by_alias=True)
     WORLD.touch("ModelRevision", OURS, lambda status: status["gate"].update(reference=known))
@@ -291,7 +274,8 @@ async def test_drift_is_asked_of_what_the_cpu_server_told_and_refusals_alone_hav
 
     rows = [await drifted(url, ask, signal) for ask, signal in zip(asks, drift.SIGNALS, strict=True)]
 
-    assert [row.verdict for row in rows] == [Verdict.PASSED, Verdict.PASSED, Verdict.FAILED], rows
+    assert [row.name for row in rows if row.verdict is Verdict.FAILED] == ["answerKinds", "promptLanguages"], rows
+    assert all(row.verdict in (Verdict.PASSED, Verdict.FAILED) for row in rows), rows
 
 
 async def drifted(url: str, ask: drift.Ask, signal: drift.Signal) -> drift.DriftSignal:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from serin_devcluster.apiserver import ApiServer
-from serin_devcluster.gobuild import find_program
 from serin_operator.decide.service.counters import Sampled, of_errors, of_histogram
 from serin_operator.decide.service.snapshot import Reading, ReadingKind
 from serin_operator.observe.prometheus import MetricSources
 from serin_operator.settings import MetricSource
-from support.ports import free_port
+from support.real_prometheus import real_prometheus
 
 SLOW = 300  # seconds; on an idle machine each wait takes one or two
 LATENCY = "vllm:time_to_first_token_seconds_bucket"
@@ -73,29 +68,8 @@ def url(pods: list[Pod], tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     folder = tmp_path_factory.mktemp("prometheus")
     targets = [f"127.0.0.1:{pod.server.server_port}" for pod in pods]
     job = {"job_name": "pods", "static_configs": [{"targets": targets, "labels": {"revision": "bot-b"}}]}
-    config = folder / "prometheus.yml"
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}))
-    address = f"127.0.0.1:{free_port()}"
-    program = find_program(ApiServer().paths, "prometheus")
-    flags = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}")
-    running = subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(f"http://{address}/-/ready")
-        yield f"http://{address}"
-    finally:
-        running.terminate()
-        running.wait()
-
-
-def _wait_for(address: str) -> None:
-    deadline = time.monotonic() + SLOW
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "Prometheus does not get ready"
-            time.sleep(0.2)
+    with real_prometheus(folder, {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}) as found:
+        yield found
 
 
 async def read(url: str, promql: str) -> Sampled | Reading:
