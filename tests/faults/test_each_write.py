@@ -102,4 +102,4 @@ def test_nearly_every_point_is_met(fault: Fault, swept: dict[tuple[str, str], Sw
     outcomes = [one for (name, _), told in swept.items() if name == str(fault) for one in told.result()[1]]
     missed = [str(one.point) for one in outcomes if not one.met]
     print(f"{fault}: {len(outcomes) - len(missed)} of {len(outcomes)} points met; not {missed}")
-    assert len(missed) <= max(1, MISSED * len(outcomes)), missed
+    assert len(missed) <= max(2, MISSED * len(outcomes)), missed

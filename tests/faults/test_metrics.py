@@ -30,9 +30,13 @@ TIMEOUT, POLL = 8, 1  # seconds without a value until a candidate is withdrawn, 
 GIVEN_IN_ANY_CASE = 1  # seconds that a look waits for an answer when it is time to act
 ROOM = 3  # for a machine on which other tests run: a full one was 0.6 s late, and slow to look
 FORMS: dict[str, Answer | None] = {**BAD_FORMS, "a refused connection": None}
-RESTART = (
-    5.0  # seconds after the operator runs again; 2.6 at most, measured on a full machine, so that it needs no room
-)
+RESTART = 5.0  # seconds after the operator runs again; 2.6 at most was measured on a full machine
+CROWDED = 5  # seconds more where these are told beside all other tests of a machine, of which nothing is known
+
+
+def crowded(options: Options) -> int:
+    """`make test` is to fail for a fault, wherever it runs; the whole sweep holds the figures themselves."""
+    return 0 if options.full else CROWDED
 
 
 @contextmanager
@@ -99,7 +103,7 @@ def test_blindness_is_acted_on_in_time_in_every_bad_form_and_nothing_goes_on(
     wrong = [text for _, texts in told.values() for text in texts]
     for form, (took, _) in told.items():
         slow = GIVEN_IN_ANY_CASE if form == "30 s late" else 0
-        if took > TIMEOUT + POLL + slow + ROOM:
+        if took > TIMEOUT + POLL + slow + ROOM + crowded(options):
             wrong.append(f"{form}: withdrawn after {took:.1f} s")
     worst = max(took for took, _ in told.values())
     report.record("R10 Prometheus in a bad form: withdrawn", len(told), len(wrong), worst)
@@ -192,12 +196,12 @@ MOMENTS: tuple[Callable[[World], float], ...] = (
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__.replace("_", "-"))
 def test_a_breach_at_a_bad_moment_ends_with_weight_zero_and_never_at_pods_that_do_not_answer(
-    plane: Plane, actors: Actors, moment: Callable[[World], float]
+    plane: Plane, actors: Actors, options: Options, moment: Callable[[World], float]
 ) -> None:
     with a_canary(plane, actors) as w:
         took = moment(w)
         wrong = unsafe(w)
-        if took > RESTART:
+        if took > RESTART + crowded(options):
             wrong.append(f"weight 0 after {took:.1f} s")
         report.record("R11 breach at a bad moment: weight 0", 1, len(wrong), took)
         print(f"{moment.__name__}: {took:.1f} s")
