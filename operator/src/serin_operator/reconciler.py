@@ -32,6 +32,9 @@ log = logging.getLogger("serin.reconcile")
 FINE_TUNE_JOB = "FineTuneJob"
 MODEL_SERVICE = "ModelService"
 PLATFORM = Key("Platform", "", "policies")  # all ClusterEvalPolicies and EvalWaivers in one look: they name each other
+STALE = timedelta(
+    seconds=5
+)  # a write that met a newer version is no trouble: who writes often must not hold off a rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class Reconciler:
         telemetry.RECONCILES.labels(key.kind, type(error).__name__).inc()
         if isinstance(error, Conflict):
             log.info("the look was stale, looking again: %s", error, extra=where)
-            return RetryLater()
+            return RetryLater(at_most=STALE)
         if isinstance(error, WriteRefused):
             log.warning("%s", error, extra=where)
             return RetryLater(at_most=error.look_again)
