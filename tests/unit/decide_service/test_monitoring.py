@@ -41,6 +41,21 @@ def test_a_stable_that_holds_its_slos_is_told_so_with_the_numbers() -> None:
     assert world.look().told == (Told("serin_slo_breached", "latency", 0.0), Told("serin_slo_breached", "length", 0.0))
 
 
+@pytest.mark.parametrize(("back", "looks"), [(0.5, False), (1.9, False), (60, True), (86_400, True)])
+def test_an_operator_whose_clock_is_a_little_behind_waits_all_the_same(back: float, looks: bool) -> None:
+    """Killed right after a promotion: the next one's first second may lie before it. Only a clock that was set back is due."""
+    world, name = settled()
+    world.touch("ModelService", "bot", lambda status: status.pop("monitoring", None))
+    world.touch("ModelService", "bot", lambda status: status["stable"].update(since=ahead(world, back)))
+    world.look()
+    assert ("monitoring" in world.status) is looks
+    assert world.weights == {name: 100}
+
+
+def ahead(world: World, seconds: float) -> str:
+    return (world.now + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
 def test_a_breach_is_told_once_in_every_way_and_nothing_is_rolled_back() -> None:
     world, name = settled()
     play(world, 25)

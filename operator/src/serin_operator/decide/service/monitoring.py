@@ -17,6 +17,9 @@ from serin_operator.decide.service.snapshot import ServiceSnapshot
 
 CONDITION = "SlosHold"
 BREACHED_METRIC = "serin_slo_breached"
+ANOTHERS_CLOCK = timedelta(
+    seconds=2
+)  # by which an operator that starts may be behind the one before: the apiserver tells seconds
 
 
 # --- when and what ------------------------------------------------------------------------------------------------
@@ -33,7 +36,7 @@ def next_look_in(s: ServiceSnapshot) -> timedelta:
         return IDLE
     known = _of_stable(s)
     last = known.looked_at if known is not None else s.stable.since
-    if last > s.now:  # the clock was set back
+    if last > s.now + ANOTHERS_CLOCK:  # the clock was set back
         return timedelta()
     return max(last + _interval(s) - s.now, timedelta())
 
