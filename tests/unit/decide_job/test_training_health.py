@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +62,42 @@ def test_a_warning_is_seen_while_training_runs_and_stays_when_rank_0_does_not_an
     assert healthy(world)["message"] == EXPLODED.message
     world.act(decide_job(world.snapshot()))
     assert healthy(world)["reason"] == "LossExploded"
+
+
+def test_how_a_training_went_stays_to_be_read_beside_what_came_of_it() -> None:
+    world = training()
+    seen = {
+        "loss_curve": "█▄▁",
+        "learning_rate": "2e-05",
+        "gradient_norm": "0.9",
+        "tokens_per_second": 700,
+        "gpu_percent": 87,
+    }
+    progress = Progress(step=40, total_steps=100, percent=40, train_loss="9.000", train_perplexity="8.1e+03", **seen)
+    world.act(decide_job(replace(world.snapshot(), progress=progress)))
+    (run,) = world.running()
+    world.finish(run)
+    for _ in range(2):
+        world.act(decide_job(world.snapshot()))
+    found = world.status["progress"]
+    assert found["lossCurve"] == "█▄▁"
+    assert (found["learningRate"], found["gradientNorm"], found["tokensPerSecond"], found["gpuPercent"]) == (
+        "2e-05",
+        "0.9",
+        700,
+        87,
+    )
+    assert (found["percent"], found["step"]) == (100, found["totalSteps"])
+    assert float(found["trainPerplexity"]) == pytest.approx(math.exp(float(found["trainLoss"])), rel=0.01)
+
+
+def test_a_training_that_nobody_saw_has_what_came_of_it() -> None:
+    world = training()
+    (run,) = world.running()
+    world.finish(run)
+    world.act(decide_job(world.snapshot()))
+    assert world.status["progress"]["percent"] == 100
+    assert "lossCurve" not in world.status["progress"]
 
 
 def test_curves_that_end_are_told_and_make_no_training_ill() -> None:

@@ -1,5 +1,6 @@
 """The status of a FineTuneJob: conditions, a word, and one sentence. For people; decisions never read the word back."""
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
@@ -197,18 +198,35 @@ def _progress(s: JobSnapshot, o: Outlook) -> Progress | None:
     if training is None:
         held = o.missing is not None or bool(o.suspended)
         return s.job.status.progress if o.reused is None and held else None
+    same = any(entry.key == training.entry.key for entry in s.job.status.stages)
     if training.entry.outcome is StageOutcome.RUNNING:
-        same = any(entry.key == training.entry.key for entry in s.job.status.stages)
         return s.progress or (s.job.status.progress if same else None)
     if not training.done:
         return s.job.status.progress
-    output = TrainOutput.model_validate(training.entry.output)
-    loss = f"{output.train_loss_last:.3f}" if output.train_loss_last is not None else None
-    eval_loss = f"{output.eval_loss:.3f}" if output.eval_loss is not None else None
-    return Progress(
-        step=output.steps, total_steps=output.steps, percent=100, eta_seconds=0, train_loss=loss, eval_loss=eval_loss,
-        warnings=list(output.warnings),
-    )  # fmt: skip
+    return _at_its_end(TrainOutput.model_validate(training.entry.output), s.job.status.progress if same else None)
+
+
+def _at_its_end(output: TrainOutput, seen: Progress | None) -> Progress:
+    """What the training gave back; how it went there, as far as it was seen, stays."""
+    seen = seen or Progress(step=0, total_steps=0, percent=0)
+    loss, eval_loss = output.train_loss_last, output.eval_loss
+    return seen.model_copy(
+        update={
+            "step": output.steps,
+            "total_steps": output.steps,
+            "percent": 100,
+            "eta_seconds": 0,
+            "train_loss": f"{loss:.3f}" if loss is not None else None,
+            "eval_loss": f"{eval_loss:.3f}" if eval_loss is not None else None,
+            "train_perplexity": _perplexity(loss),
+            "eval_perplexity": _perplexity(eval_loss),
+            "warnings": list(output.warnings),
+        }
+    )
+
+
+def _perplexity(loss: float | None) -> str | None:
+    return f"{math.exp(loss):.3g}" if loss is not None and loss < 25 else None
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
