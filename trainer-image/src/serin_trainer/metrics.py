@@ -56,7 +56,7 @@ def perplexity(loss: float) -> float:
 class TrainMetrics:
     """The gauges of one training run, in a registry of their own."""
 
-    def __init__(self, losses: Sequence[float]) -> None:
+    def __init__(self, losses: Sequence[float] = ()) -> None:
         """`losses`: the run's training losses so far; they are read when somebody asks."""
         self.registry = CollectorRegistry()
         self.step = self._gauge("step", "Optimiser steps done")
