@@ -159,7 +159,7 @@ def test_lists_of_named_things_are_merged_by_name(crds: ApiServer, namespace: st
 @pytest.mark.parametrize(
     ("short", "headers"),
     [
-        ("ftj", ["NAME", "STATE", "PROGRESS", "LOSS", "GATE", "REVISION", "MESSAGE", "AGE"]),
+        ("ftj", ["NAME", "STATE", "PROGRESS", "LOSS", "CURVE", "GATE", "REVISION", "MESSAGE", "AGE"]),
         ("msvc", ["NAME", "STATE", "STABLE", "CANDIDATE", "CANARY%", "BAKE", "MESSAGE", "AGE"]),
         ("mrev", ["NAME", "SERVICE", "GATE", "PROMOTED", "REJECTED", "DIGEST", "AGE"]),
         ("egate", ["NAME", "AGE"]),
