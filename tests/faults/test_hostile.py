@@ -275,7 +275,8 @@ def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World) -> None:
           f" {median:.2f} s (p50), {worst:.2f} s (worst) beside {HOSTILE_SERVICES} hostile services")  # fmt: skip
     # Nobody waits for somebody else's query (half of them waited for 4.8 s once). That hundreds of them begin at once costs
     # seconds of a processor that other tests use as well, so a few neighbours may meet that moment.
-    slower = median > 2 * before[len(before) // 2] + 1.0 or worst > 2 * SLOWEST_LOOK
+    # By the median: the slowest of thirty says how full the machine is. None waits until several hanging looks are over.
+    slower = median > 2 * before[len(before) // 2] + 1.0 or worst > 5 * SLOWEST_LOOK
     report.record("R22: neighbours of services whose queries hang", NEIGHBOURS, int(slower), worst)
     assert not slower, f"{before} against {during}"
 
