@@ -32,9 +32,8 @@ log = logging.getLogger("serin.reconcile")
 FINE_TUNE_JOB = "FineTuneJob"
 MODEL_SERVICE = "ModelService"
 PLATFORM = Key("Platform", "", "policies")  # all ClusterEvalPolicies and EvalWaivers in one look: they name each other
-STALE = timedelta(
-    seconds=5
-)  # a write that met a newer version is no trouble: who writes often must not hold off a rollback
+STALE = timedelta(seconds=5)
+"""The longest pause after a write that met a newer version: whoever writes often must not hold off a rollback."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ from serin_operator.decide.service.snapshot import ServiceSnapshot
 
 CONDITION = "SlosHold"
 BREACHED_METRIC = "serin_slo_breached"
-ANOTHERS_CLOCK = timedelta(
-    seconds=2
-)  # by which an operator that starts may be behind the one before: the apiserver tells seconds
+ANOTHERS_CLOCK = timedelta(seconds=2)
+"""By which an operator that starts may be behind the one before: the apiserver tells whole seconds."""
 
 
 # --- when and what ------------------------------------------------------------------------------------------------

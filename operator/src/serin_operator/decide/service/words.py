@@ -146,9 +146,9 @@ def routing(s: ServiceSnapshot) -> str:
     if ratio.by_pods(s):
         return f"{trial.revision} is to get {trial.weight_percent} percent; {front.awaited(s)}"
     wait = f"{trial.revision} is to get {_share(s)}; waiting for the Gateway to take up the route"
-    trouble = gateways.trouble(s)
-    problem = trouble[1] if trouble is not None else s.route.problem if s.route is not None else ""
-    return f"{wait}: {problem}" if problem else wait
+    if (trouble := gateways.trouble(s)) is not None:
+        return f"{wait}: {trouble[1]}"
+    return f"{wait}: {s.route.problem}" if s.route is not None and s.route.problem else wait
 
 
 def step_begins(s: ServiceSnapshot, number: int) -> str:
