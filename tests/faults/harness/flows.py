@@ -300,6 +300,18 @@ def b_is_rolled_back(w: World) -> bool:
     return serves(w, A) and "weightZeroAt" in rollout(w, B).get("rejection", {})
 
 
+def pods_lost_in_step(w: World) -> None:
+    """The candidate's servers stop answering while users are on it: it loses them, and begins anew once it answers again."""
+    with_stable(w, steps=[{"weightPercent": 10, "holdSeconds": 5}, {"weightPercent": 100, "holdSeconds": 1}])
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: weights(w).get(B) == 10, "the first step")
+    w.behaviour.silent = {B}
+    w.until(lambda: weights(w) == {A: 100}, "the candidate has lost its traffic")
+    w.behaviour.silent = set()
+
+
 def rollback_in_bake(w: World) -> None:
     """Good in every step, bad once it is the stable."""
     with_stable(w, steps=[{"weightPercent": 100, "holdSeconds": 1}], bakeSeconds=600)
@@ -483,6 +495,16 @@ def service_deleted_in_step(w: World) -> None:
     w.remove(MODEL_SERVICE, "bot")
 
 
+def service_deleted_in_bake(w: World) -> None:
+    """The previous model is still there, warm, and goes, too."""
+    with_stable(w, steps=LAST, bakeSeconds=600)
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: (w.status(MODEL_SERVICE, "bot").get("bake") or {}).get("startedAt"), "the bake")
+    w.remove(MODEL_SERVICE, "bot")
+
+
 # --- of a route that is the user's ------------------------------------------------------------------------------------
 
 
@@ -561,6 +583,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow("first-deployment", first_deployment, lambda w: serves(w, A)),
     Flow("promotion", promotion, b_is_promoted),
     Flow("rollback-in-step", rollback_in_step, b_is_rolled_back),
+    Flow("pods-lost-in-step", pods_lost_in_step, b_is_promoted),
     Flow("rollback-in-bake", rollback_in_bake, b_is_rolled_back),
     Flow("copies-then-approval", copies_then_approval, b_is_promoted),
     Flow("rejected-under-copies", rejected_under_copies, nobody_meets_b),
@@ -577,4 +600,5 @@ FLOWS: tuple[Flow, ...] = (
          lambda w: serves_by_pods(w, revision_name("c")) and "supersededAt" in rollout(w, B)),
     Flow("service-deleted-before-traffic", service_deleted_before_traffic, service_is_gone),
     Flow("service-deleted-in-step", service_deleted_in_step, service_is_gone),
+    Flow("service-deleted-in-bake", service_deleted_in_bake, service_is_gone),
 )  # fmt: skip

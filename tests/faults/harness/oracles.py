@@ -32,7 +32,7 @@ from serin_operator.manifests import names
 Json = dict[str, Any]
 OURS = (FINE_TUNE_JOB, MODEL_SERVICE, MODEL_REVISION, EVAL_GATE, JOB, DEPLOYMENT, SERVICE, CONFIG_MAP, HTTP_ROUTE)
 USERS = frozenset(
-    {"finetunejobs", "modelservices", "evalgates", "clusterevalpolicies", "evalwaivers", "persistentvolumeclaims"}
+    {"finetunejobs", "modelservices", "evalgates", "persistentvolumeclaims"}  # cluster-wide ones: R24 has the rights
 )
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _DROPPED = frozenset(
@@ -193,6 +193,9 @@ def _namespace(events: list[Json]) -> str:
 # --- S --------------------------------------------------------------------------------------------------------------
 
 FRESH = timedelta(seconds=3)  # a look may be so old when its write arrives
+LEFT_ALONE = timedelta(
+    seconds=30
+)  # so long a candidate may keep its traffic without a ready pod: a restart, and some looks
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,8 @@ class _World:
     weights: dict[str, int] = field(default_factory=dict[str, int])
     rejected: set[str] = field(default_factory=set[str])
     passed: set[str] = field(default_factory=set[str])
+    promoted: set[str] = field(default_factory=set[str])
+    left_alone: set[str] = field(default_factory=set[str])  # told once each
     pods: dict[str, _Pod] = field(default_factory=dict[str, _Pod])
     jobs: dict[str, tuple[str, str]] = field(
         default_factory=dict[str, tuple[str, str]]
@@ -239,6 +244,7 @@ def safety(events: Iterable[Json]) -> list[Violation]:
         if not 200 <= code < 300:
             continue
         at = datetime.fromisoformat(event["stageTimestamp"])
+        _nobody_there(world, at)
         _spec_writes(world, event, at)
         match event["objectRef"]["resource"]:
             case "modelrevisions":
@@ -254,6 +260,20 @@ def safety(events: Iterable[Json]) -> list[Violation]:
             case _:
                 pass
     return world.found
+
+
+def _nobody_there(world: _World, at: datetime) -> None:
+    """A candidate whose pods have gone loses its traffic while there is somebody else to send it to. A stable keeps it:
+    there may be no better place."""
+    if world.all_selected:
+        return  # who is not ready gets nothing there
+    ready = _answering(world)
+    for revision in world.passed - world.promoted - world.left_alone - ready:
+        pods = [pod for pod in world.pods.values() if pod.revision == revision]
+        gone = max((pod.unready_at for pod in pods if pod.unready_at), default=at)
+        if world.weights.get(names.serving(revision), 0) and ready and at - gone > LEFT_ALONE:
+            world.left_alone.add(revision)
+            world.found.append(Violation(at, f"{revision} has kept its traffic for {at - gone} without a ready pod"))
 
 
 def _spec_writes(world: _World, event: Json, at: datetime) -> None:
@@ -272,6 +292,7 @@ def _revision(world: _World, event: Json) -> None:
     status = made.get("status") or {}
     _set(world.rejected, name, (status.get("rollout") or {}).get("rejection") is not None)
     _set(world.passed, name, (status.get("gate") or {}).get("verdict") == "Passed")
+    _set(world.promoted, name, "promotedAt" in (status.get("rollout") or {}))
 
 
 def _set(names_: set[str], name: str, is_in: bool) -> None:

@@ -27,8 +27,9 @@ class Log:
         )  # fmt: skip
         return self
 
-    def revision(self, name: str, *, rejected: bool = False, verdict: str = "Passed") -> "Log":
-        status: Json = {"gate": {"verdict": verdict}, "rollout": {"rejection": {"reason": "x"}} if rejected else {}}
+    def revision(self, name: str, *, rejected: bool = False, promoted: bool = False, verdict: str = "Passed") -> "Log":
+        rollout = {"rejection": {"reason": "x"}} if rejected else {"promotedAt": "x"} if promoted else {}
+        status: Json = {"gate": {"verdict": verdict}, "rollout": rollout}
         made = {"metadata": {"name": name}, "status": status}
         return self.add(OPERATOR, "patch", "modelrevisions", name, made, sub="status")
 
@@ -62,6 +63,12 @@ class Log:
         """The log tells of reads without what was read."""
         self.add(OPERATOR, "get", resource, "chat", {})
         del self.events[-1]["responseObject"]
+        return self
+
+    def seconds(self, count: int) -> "Log":
+        """Somebody reads, once a second."""
+        for _ in range(count):
+            self.looks_at("modelservices")
         return self
 
     def server(self, revision: str, ready: bool = True) -> "Log":
@@ -150,6 +157,11 @@ def by_pods() -> Log:
             "a has no ready pod",
             id="back to pods that went away",
         ),
+        pytest.param(
+            serving().weights(a=90, b=10).server("b", ready=False).seconds(40),
+            "b has kept its traffic for 0:00:31 without a ready pod",
+            id="a candidate without pods",
+        ),
         pytest.param(Log().trainer("1").trainer("2"), "two attempts of bot/train run", id="two trainings"),
         pytest.param(
             Log().trainer("1").gone("pod-1", 120).trainer("2"), "two attempts of bot/train run", id="the first is dying"
@@ -182,6 +194,16 @@ def test_what_must_never_be_is_told(log: Log, words: str) -> None:
         ),
         pytest.param(
             by_pods().selects().server("b", ready=False).selects("a").revision("c").server("c").selects(), id="the next one by pods"
+        ),
+        pytest.param(
+            serving().weights(a=90, b=10).server("b", ready=False).seconds(20).weights(a=100, b=0).seconds(20),
+            id="a candidate without pods loses its traffic",
+        ),
+        pytest.param(
+            serving().weights(a=90, b=10).server("a", ready=False).revision("a", promoted=True).seconds(40), id="a stable without pods"
+        ),
+        pytest.param(
+            serving().weights(a=90, b=10).server("a", ready=False).server("b", ready=False).seconds(40), id="nobody is ready"
         ),
         pytest.param(Log().trainer("1").trainer("1", "Failed").trainer("2"), id="one training after the other"),
         pytest.param(Log().trainer("1").gone("pod-1", 120).gone("pod-1", 0).trainer("2"), id="the first is gone"),
