@@ -13,6 +13,9 @@ UV_HOME := $(SERIN_CACHE)/tools/uv-$(UV_VERSION)
 UV := $(UV_HOME)/bin/uv
 VENV := .venv
 PY := $(VENV)/bin/python
+# Tests of real processes wait for what others do, on whatever machine there is. One that fails is tried once more and named
+# at the end (R), so that it is mended without stopping everybody. Unit tests and faults have one try.
+RERUNS := --reruns 1 --reruns-delay 2 -raR
 DEVCLUSTER := PYTHONPATH=devcluster/src python3 -m serin_devcluster
 
 include devcluster/cluster.mk
@@ -39,7 +42,7 @@ check: venv ## format, lint, types, import contracts and unit tests: five to nin
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
 	@$(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports
-	@$(PY) -m pytest -q -n 2 --dist worksteal tests/unit
+	@$(PY) -m pytest -q -p no:rerunfailures -n 2 --dist worksteal tests/unit
 
 .PHONY: format
 format: venv ## rewrite the code in the project's format
@@ -51,7 +54,7 @@ test: venv ## all tests: unit, against a real kube-apiserver, inside the images,
 
 .PHONY: test-cluster
 test-cluster: venv tools ## against a real etcd, kube-apiserver and Job controller
-	@$(PY) -m pytest -q tests/cluster
+	@$(PY) -m pytest -q $(RERUNS) tests/cluster
 
 .PHONY: bench
 bench: venv tools ## the figures of benchmarks/, written to build/bench and printed
@@ -89,6 +92,6 @@ bench-train: | $(UV) ## tokens/s beside TRL and a plain Trainer, seconds to resu
 
 .PHONY: test-images
 test-images: images ## what needs torch, inside the very images that pods get
-	@$(DEVCLUSTER).in_image trainer -- /checkout/tests/images/trainer -q
-	@$(DEVCLUSTER).in_image evaluator -- /checkout/tests/images/evaluator -q
-	@$(DEVCLUSTER).in_image server -- /checkout/tests/images/server -q
+	@$(DEVCLUSTER).in_image trainer -- /checkout/tests/images/trainer -q $(RERUNS)
+	@$(DEVCLUSTER).in_image evaluator -- /checkout/tests/images/evaluator -q $(RERUNS)
+	@$(DEVCLUSTER).in_image server -- /checkout/tests/images/server -q $(RERUNS)

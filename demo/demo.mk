@@ -9,8 +9,8 @@ demo: venv ## boot a cluster, install Serin, play the three stories, print the t
 .PHONY: test-e2e
 test-e2e: venv ## the stories, bad input, buckets and faults against a running cluster
 	@$(DEVCLUSTER) tools versitygw > /dev/null # an S3 server that one of them runs in a pod
-	@$(DEMO) $(PY) -m pytest -s tests/e2e
+	@$(DEMO) $(PY) -m pytest -s $(RERUNS) tests/e2e
 
 .PHONY: test-training-faults
 test-training-faults: venv ## all faults of training on a running cluster: processes, pods, node, memory, disk (root, its own node)
-	@$(DEMO) $(PY) -m pytest -s tests/e2e/test_6_training_faults.py --training-faults
+	@$(DEMO) $(PY) -m pytest -s $(RERUNS) tests/e2e/test_6_training_faults.py --training-faults

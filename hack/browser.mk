@@ -9,4 +9,4 @@ browser:
 
 .PHONY: test-browser
 test-browser: venv browser ## the reports as Chromium lays them out; pictures in build/browser (ten seconds, and a minute to install one)
-	@$(PY) -m pytest -q tests/browser
+	@$(PY) -m pytest -q $(RERUNS) tests/browser

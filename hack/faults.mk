@@ -2,7 +2,7 @@
 
 # Without hypothesis' plugin, which nothing here needs: it imports all of hypothesis at the very end, and Python 3.11 cannot
 # compile in one thread while another one formats a traceback (gh-106905). In three processes, as tests/faults/conftest.py says.
-FAULTS = $(PY) -m pytest -q -p no:hypothesispytest -n 3 tests/faults
+FAULTS = $(PY) -m pytest -q -p no:hypothesispytest -p no:rerunfailures -n 3 tests/faults
 
 .PHONY: test-faults
 test-faults: venv tools ## every fault at every write of every story; writes build/faults.json and docs/reliability.md

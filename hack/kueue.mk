@@ -6,4 +6,4 @@ kueue: ## build Kueue from its Go module (cached); only `make test-kueue` needs 
 
 .PHONY: test-kueue
 test-kueue: venv tools kueue ## queues on the real Kueue: waiting, admission, places
-	@$(PY) -m pytest -q tests/kueue
+	@$(PY) -m pytest -q $(RERUNS) tests/kueue

@@ -19,7 +19,7 @@ from serin_devcluster.keys import key_of
 from serin_devcluster.paths import CHECKOUT, Paths
 
 # Pure Python, so one folder serves every image.
-TEST_TOOLS = ("pytest==9.2.0", "pytest-asyncio==1.5.0")
+TEST_TOOLS = ("pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-rerunfailures==16.7")
 CHECKOUT_INSIDE = "/checkout"
 TOOLS_INSIDE = "/test-tools"
 
