@@ -240,21 +240,24 @@ class _Looks:
 def of_errors(canaries: Canaries, rule: Rule = RULE) -> Evidence:
     c, s = _paired(canaries.candidate, canaries.stable)
     taken, spared = -rule.max_increase_share * c[0], rule.max_increase_share * c[0]
-    better = (1 / len(errors.BETTER),) * len(errors.BETTER)
     return Evidence(
         _capital(c, s, 1.0, errors.WORSE, errors.SHARES),
-        _capital(c, s, rule.tolerated, errors.WORSE, errors.SHARES, taken=taken),
-        _capital(s, c, 1 / rule.tolerated, errors.BETTER, better, spared=spared),
+        _capital(c, s, rule.tolerated, errors.WORSE, _equal(errors.WORSE), taken=taken),
+        _capital(s, c, 1 / rule.tolerated, errors.BETTER, _equal(errors.BETTER), spared=spared),
     )
 
 
+def _equal(bets: Sequence[float]) -> tuple[float, ...]:
+    return (1 / len(bets),) * len(bets)
+
+
 def _paired(candidate: Arm, stable: Arm) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
-    """(requests, failed) of each arm by tick after the warm-up, moved on to the first tick at which both had requests."""
+    """(requests, failed) of each arm by tick after the warm-up, moved on to the tick at which both had enough requests."""
     source = np.stack([candidate.requests, candidate.failed, stable.requests, stable.failed]).astype(float)
     moved, waiting = np.zeros_like(source), np.zeros_like(source[:, :, 0])
     for tick in range(WARM_UP_TICKS, TICKS):
         waiting = waiting + source[:, :, tick]
-        now = (waiting[0] > 0) & (waiting[2] > 0)
+        now = np.minimum(waiting[0], waiting[2]) >= errors.LEAST
         moved[:, :, tick] = np.where(now, waiting, 0)
         waiting = np.where(now, 0, waiting)
     return (moved[0], moved[1]), (moved[2], moved[3])

@@ -39,22 +39,23 @@ def after(candidate: Tally, stable: Tally) -> ErrorState:
 
 
 def test_one_failure_on_equal_arms_is_a_fair_coin() -> None:
-    """L to 1 for the candidate against 1 to 1: each stake L wins 2 L / (1 + L)."""
-    won = 0.06 * 2 * 1.6 / 2.6 + 0.47 * 2 * 3 / 4 + 0.47 * 2 * 7 / 8
+    """L to 1 for the candidate against 1 to 1: each stake L wins 2 L / (1 + L). A third is not staked."""
+    won = 0.04 * 2 * 1.6 / 2.6 + 0.04 * 2 * 2.5 / 3.5 + 0.6 * 2 * 4 / 5
     assert math.exp(errors.evidence(after(Tally(10, 1), Tally(10, 0))).no_worse) == pytest.approx(won)
-    lost = 0.06 * 2 / 2.6 + 0.47 * 2 / 4 + 0.47 * 2 / 8
+    lost = 0.04 * 2 / 2.6 + 0.04 * 2 / 3.5 + 0.6 * 2 / 5
     assert math.exp(errors.evidence(after(Tally(10, 0), Tally(10, 1))).no_worse) == pytest.approx(lost)
 
 
 def test_a_tolerance_moves_the_border() -> None:
     """At 20 percent, a failure names the candidate with 1.2 / 2.2 on the border of the null."""
-    won = 0.06 * 1.6 * 2.2 / 2.92 + 0.47 * 3 * 2.2 / 4.6 + 0.47 * 7 * 2.2 / 9.4
+    won = (1.6 * 2.2 / 2.92 + 2.5 * 2.2 / 4 + 4 * 2.2 / 5.8) / 3
     assert math.exp(errors.evidence(after(Tally(10, 1), Tally(10, 0))).tolerable) == pytest.approx(won)
 
 
 def test_successes_alone_say_nothing() -> None:
     found = errors.evidence(after(Tally(10_000, 0), Tally(10_000, 0)))
-    assert (found.no_worse, found.tolerable, found.intolerable) == (0, 0, 0)
+    assert found == errors.evidence(looked(FIRST))
+    assert (found.tolerable, found.intolerable) == (0, 0)
 
 
 def test_five_times_the_errors_of_the_stable_fail() -> None:
@@ -116,6 +117,14 @@ def test_an_arm_without_requests_is_waited_for() -> None:
     assert looked((10.0, Tally(1010, 8), Tally(5200, 52)), state=waiting).stable_seen == Tally(200, 2)
 
 
+def test_looks_with_few_requests_are_one_interval_together() -> None:
+    few = looked(FIRST, (5.0, Tally(1004, 8), Tally(5007, 50)), (10.0, Tally(1009, 9), Tally(5012, 51)))
+    assert few == looked(FIRST)
+    last = (15.0, Tally(1013, 9), Tally(5018, 51))
+    assert looked(last, state=few) == looked(FIRST, last)
+    assert looked(last, state=few).candidate_seen == Tally(13, 2)
+
+
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not a slow rule
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda pair: (sum(pair), pair[0]))
 
@@ -138,8 +147,8 @@ def test_the_state_survives_a_crash_at_any_look(
 def test_more_failures_of_the_candidate_are_never_less_evidence_against_it(
     c: tuple[int, int], s: tuple[int, int], more: int
 ) -> None:
-    few, many = Tally(c[0] + more + 1, c[1]), Tally(c[0] + more + 1, c[1] + more)
-    stable = Tally(s[0] + 1, s[1])
+    few, many = Tally(c[0] + more + 10, c[1]), Tally(c[0] + more + 10, c[1] + more)
+    stable = Tally(s[0] + 10, s[1])
     mild, grave = errors.evidence(after(few, stable)), errors.evidence(after(many, stable))
     assert grave.no_worse >= mild.no_worse
     assert grave.tolerable >= mild.tolerable
@@ -163,7 +172,7 @@ def gains(n_c: int, n_s: int, rule: Rule) -> dict[tuple[int, int], Evidence]:
     }
 
 
-requests, share = st.integers(1, 8), st.floats(0, 1)
+requests, share = st.integers(int(errors.LEAST), int(errors.LEAST) + 4), st.floats(0, 1)
 rules = st.builds(Rule, st.sampled_from([20.0, 200.0]), st.sampled_from([0.0, 0.02, 0.3]), warm_up_seconds=st.just(0.0))
 
 

@@ -328,7 +328,10 @@ def _awaited(seen: Seen, rule: Rule) -> str:
     if age <= rule.warm_up_seconds:
         return f"{age:.0f} of {rule.warm_up_seconds:.0f} s of warm-up"
     missing = "candidate" if not sum(seen.candidate) else "stable" if not sum(seen.stable) else ""
-    return f"no request of the {missing} was counted" if missing else "no requests of both after the warm-up"
+    if missing:
+        return f"no request of the {missing} was counted"
+    least = f"fewer than {errors.LEAST:g}" if seen.failures is not None else "no"
+    return f"{least} requests of both after the warm-up"
 
 
 def _ratio(seen: Seen, rule: Rule) -> str:
@@ -374,5 +377,5 @@ def _key(s: ServiceSnapshot, slo: Slo) -> str:
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the state. A newer one begins comparisons anew: states of before mean something else."""

@@ -19,6 +19,8 @@ top (p_c <= r p_s + t) adds at most exp(t n_c (a - 1)) to this bound, which is t
 other direction ("worse by the tolerance or more", p_c >= r p_s + t) is the same with the arms swapped and 1 / r; there t
 adds exp(t n_c (1 - b)) to the winnings.
 
+An interval lasts until both arms had `LEAST` requests.
+
 Units: counts of requests. What it does not do: it compares ratios, so 0.001 percent against 0.002 percent is a doubling;
 with that few failures, however, it needs a great many requests to say so. Retries of one user are not independent
 requests; a burst of them counts for more than it should.
@@ -33,12 +35,18 @@ from pydantic import TypeAdapter
 from serin_operator.api.v1alpha1 import Verdict
 from serin_operator.decide.service.sequential.rule import Evidence, Judgement, Rule, bound, log_mean, log_sum, verdict
 
-WORSE: Final = (1.6, 3.0, 7.0)
-"""How many times worse than the border the bets on "worse" suppose."""
-SHARES: Final = (0.06, 0.47, 0.47)
-"""How much of the capital is staked on each of them: little on small increases, which take many requests anyway."""
+WORSE: Final = (1.6, 2.5, 4.0)
+"""How many times worse than the border the bets on "worse" suppose. One bet on 4 finds 5 and 10 times as many failures as
+surely as a bet on each of them would, and its stake need not be divided."""
+SHARES: Final = (0.04, 0.04, 0.6)
+"""How much of the capital is staked on each of them against "no worse": little on small increases, which take many requests
+anyway. The rest is kept: the comparison of latency beside this one also fails some of the candidates that are no worse, and
+both together should not fail more than `level`. Against "tolerable" all is staked, in equal parts."""
 BETTER: Final = (1.3, 1.8, 3.0)
 """How many times better than the border the bets on "better" suppose."""
+LEAST: Final = 10.0
+"""Requests of each arm that an interval has. Where chance gave one arm seven requests and the other three, a failure says
+less than where both have ten: at 1 request/s looks of 5 s, taken one by one, need a twentieth more requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,8 @@ def advance(state: ErrorState, rule: Rule, at: float, candidate: Tally, stable: 
     new_c, new_s = _increase(state.candidate, candidate), _increase(state.stable, stable)
     if new_c is None or new_s is None:
         return moved  # a counter fell: what happened in between is not known
-    if not (new_c.requests and new_s.requests):
-        return state if new_c.requests or new_s.requests else moved  # an arm without requests says nothing: wait for it
+    if min(new_c.requests, new_s.requests) < LEAST:
+        return state  # the interval waits for more; when it ends is told by requests alone, so no bet knows more for it
     return replace(
         moved,
         candidate_seen=_sum(state.candidate_seen, new_c),
@@ -125,19 +133,17 @@ def _passing(capital: tuple[float, ...], candidate: Tally, stable: Tally, rule: 
 
 
 def evidence(state: ErrorState) -> Evidence:
-    return Evidence(_shared(state.no_worse), _shared(state.tolerable), log_mean(state.intolerable))
-
-
-def _shared(capital: tuple[float, ...]) -> float:
-    return log_sum(math.log(share) + stake for share, stake in zip(SHARES, capital, strict=True))
+    no_worse = log_sum(math.log(share) + stake for share, stake in zip(SHARES, state.no_worse, strict=True))
+    return Evidence(no_worse, log_mean(state.tolerable), log_mean(state.intolerable))
 
 
 def judged(state: ErrorState, rule: Rule) -> Judgement:
-    """The verdict, and what it rests on. Without a request on either arm it is Error: nothing was measured."""
+    """The verdict, and what it rests on. Before the first interval is full it is Error: nothing was measured."""
     c, s = state.candidate_seen, state.stable_seen
     if not (c.requests and s.requests):
         return Judgement(
-            Verdict.ERROR, "failures cannot be compared: no requests of candidate and stable were counted yet"
+            Verdict.ERROR,
+            f"failures cannot be compared: fewer than {LEAST:g} requests of candidate or stable were counted yet",
         )
     found = verdict(rule, evidence(state))
     return Judgement(found, f"{_numbers(c, s, rule)}: {_meaning(found, rule)}")
