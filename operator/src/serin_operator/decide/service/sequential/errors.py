@@ -1,8 +1,9 @@
 """Failed requests of the candidate against those of the stable at the same time.
 
-Null hypothesis: in every interval between two looks, the candidate's probability of failing is at most `r` times that of
-the stable (r = 1: no worse; r = 1.2: within a tolerance of 20 percent). Both may drift in any way, together or not, as
-long as this holds: that is the use of a stable that serves at the same time.
+Null hypothesis: in every interval, the candidate's probability of failing is at most `r` times that of the stable (r = 1:
+no worse; r = 1.2: within a tolerance of 20 percent). An interval goes from look to look, until both arms had `LEAST`
+requests. Both may drift in any way, together or not, as long as this holds: that is the use of a stable that serves at
+the same time.
 
 The bet. Of an interval with n_c and n_s requests and k_c and k_s failures, every failure is a coin that names an arm. On
 the border of the null it names the candidate with q0 = r n_c / (r n_c + n_s); a candidate that is L times worse than that
@@ -18,8 +19,6 @@ capital is a supermartingale, and Ville's inequality holds at every moment. A to
 top (p_c <= r p_s + t) adds at most exp(t n_c (a - 1)) to this bound, which is taken off the winnings. The test of the
 other direction ("worse by the tolerance or more", p_c >= r p_s + t) is the same with the arms swapped and 1 / r; there t
 adds exp(t n_c (1 - b)) to the winnings.
-
-An interval lasts until both arms had `LEAST` requests.
 
 Units: counts of requests. What it does not do: it compares ratios, so 0.001 percent against 0.002 percent is a doubling;
 with that few failures, however, it needs a great many requests to say so. Retries of one user are not independent
