@@ -266,8 +266,8 @@ def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World) -> None:
             w.apply(belonging(passed_revision(letter), name, letter))
             if letter == "a":
                 w.until(lambda name=name: w.status(MODEL_SERVICE, name).get("stable"), f"{name} has a stable")
-    w.prometheus.says(slow(value(1.0), 30), metric="hang")
     w.until(lambda: all(in_step(w, f"evil-{n}") for n in range(HOSTILE_SERVICES)), "all of them are in a canary")
+    w.prometheus.says(slow(value(1.0), 30), metric="hang")  # before their first share it would have kept them out
     time.sleep(2)
     during = waits(w, NEIGHBOURS, "during")
     median, worst = during[len(during) // 2], during[-1]

@@ -792,6 +792,8 @@ class FakeSources:
         self.absent = ""  # a metric that nobody exposes
         self.queries: list[str] = []
         self.grouped: dict[str, Grouped] = {}  # by the name of the series
+        self.of_presets: dict[tuple[str, str], Reading] = {}  # by series and revision; others are absent
+        self.refused: dict[str, str] = {}  # queries with this text, and Prometheus' words against them
 
     def answer(self, question: Question) -> Answer:
         promql = question.query
@@ -806,7 +808,16 @@ class FakeSources:
             return Reading(ReadingKind.OUTAGE, text="metric source default cannot be reached")
         if question.by:
             return next(answer for series, answer in self.grouped.items() if series in promql)
+        if (words := next((words for text, words in self.refused.items() if text in promql), None)) is not None:
+            return Reading(ReadingKind.INVALID_QUERY, text=words)
+        if "NaN * " in promql:
+            told = (reading for (series, of), reading in self.of_presets.items() if series in promql and of in promql)
+            return next(told, Reading(ReadingKind.NO_DATA))
         name = re.findall(r'revision="([^"]*)"', promql)[0]
+        if promql.startswith("count("):
+            raw = self.world.scrapes.answer(f"{promql[6:-1]}[300s]", self.world.now.timestamp(), None)
+            there = raw.series and not (self.absent and self.absent in promql)
+            return Reading(ReadingKind.VALUE, len(raw.series)) if there else Reading(ReadingKind.NO_DATA)
         model = self.world.models[name]
         if "request_success_total" in promql:
             seconds = float(re.findall(r"\[(\d+)s\]", promql)[0])

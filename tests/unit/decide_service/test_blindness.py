@@ -113,7 +113,7 @@ def test_a_breach_of_the_stable_is_not_held_against_a_withdrawn_candidate() -> N
 def test_each_time_the_pause_is_twice_as_long_so_that_nobody_is_tried_blindly_for_ever() -> None:
     """Its own series are broken while those of the stable are fine: beginning anew does not help."""
     world, _, name = under_traffic("Withdraw")
-    world.models[name].says("latency", ReadingKind.SEVERAL_SERIES, text="2 series")
+    world.models[name].says("latency", ReadingKind.STALE, text="600 s old")
     exposed = 0
     for _ in range(2400):
         play(world, 1)

@@ -167,8 +167,9 @@ def test_a_step_that_was_over_before_anything_was_measured_did_not_succeed() -> 
     """Argo Rollouts: an analysis run that ended before its first measurement counted as successful."""
     steps = [{"weightPercent": 50, "holdSeconds": 0}, {"weightPercent": 100, "holdSeconds": 0}]
     world, stable = with_stable(steps=steps, minRequests=0)
-    world.sources.away = True
     name = world.passes("b")
+    play(world, 20, until=lambda w: w.weights.get(name) == 50)
+    world.sources.away = True
     play(world, 120)
     assert world.weights == {stable: 50, name: 50}
     world.sources.away = False

@@ -252,7 +252,9 @@ def test_what_cannot_be_measured_holds_and_is_neither_good_nor_bad(
     kind: ReadingKind, value: float | None, reason: str, text: str
 ) -> None:
     world, stable = with_stable()
-    name = world.passes("b", Model().says("latency", kind, value, text))
+    name = world.passes("b")
+    play(world, 100, until=lambda w: w.weights.get(name) == 10)
+    world.models[name].says("latency", kind, value, text)
     play(world, 200)
     assert world.weights == {stable: 90, name: 10}
     assert world.condition("MetricsAvailable")["status"] == "False"
@@ -266,6 +268,7 @@ def test_what_cannot_be_measured_holds_and_is_neither_good_nor_bad(
 def test_prometheus_away_holds_and_the_canary_goes_on_by_itself_when_it_is_back() -> None:
     world, stable = with_stable()
     name = world.passes("b")
+    play(world, 100, until=lambda w: w.weights.get(name) == 10)
     world.sources.away = True
     play(world, 200)
     assert world.weights == {stable: 90, name: 10}

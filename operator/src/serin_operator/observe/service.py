@@ -22,6 +22,7 @@ from serin_operator.api.v1alpha1 import COMMAND, COMMAND_BY, ModelRevision, Mode
 from serin_operator.decide.policies import NO_POLICIES, Policies
 from serin_operator.decide.service import (
     approvers,
+    canary,
     comparisons,
     drift,
     experiment,
@@ -30,6 +31,7 @@ from serin_operator.decide.service import (
     hostnames,
     monitoring,
     policy,
+    preflight,
     slos,
 )
 from serin_operator.decide.service.counters import Sampled
@@ -318,9 +320,12 @@ class Question:
 
 
 def questions(s: ServiceSnapshot) -> list[Question]:
-    """What to ask now: every SLO and the requests of the running step, when a look is due; or the SLOs of the stable."""
+    """What to ask now: every SLO and the requests of the running step, when a look is due; whether there will be something to
+    ask, before the first one; or the SLOs of the stable."""
     if monitoring.due(s):
         return _of_the_stable(s)
+    if canary.asks_first(s):
+        return [Question(ask.about, ask.source, ask.query) for ask in preflight.asks(s)]
     if not facts.look_due(s):
         return []
     revision = facts.asked_of(s)
@@ -357,10 +362,20 @@ def _with_the_stables(s: ServiceSnapshot, answers: Mapping[Question, Answer]) ->
     return replace(s, monitored=told, drifting=signals if s.service.spec.monitoring.drift is not None else None)
 
 
+def _by_query(answers: Mapping[Question, Answer]) -> dict[tuple[str, str], Reading]:
+    return {
+        (question.source, question.query): answer
+        for question, answer in answers.items()
+        if isinstance(question.query, str) and isinstance(answer, Reading)
+    }
+
+
 def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Answer]) -> ServiceSnapshot:
     """The snapshot with its look at the metrics, when one was due."""
     if monitoring.due(s):
         return _with_the_stables(s, answers)
+    if canary.asks_first(s):
+        return replace(s, preflight=_by_query(answers))
     if not facts.look_due(s):
         return s
     found = {

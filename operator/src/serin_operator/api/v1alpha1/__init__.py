@@ -174,6 +174,7 @@ from serin_operator.api.v1alpha1.service import (
     ModelServiceStatus,
     MonitoringStatus,
     OverdueAction,
+    PreflightStatus,
     ReplicaRatioStatus,
     RouteRef,
     Runtime,

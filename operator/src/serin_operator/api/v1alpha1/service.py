@@ -675,6 +675,13 @@ class ComparisonStatus(ApiModel):
     state: Annotated[str, Field(max_length=32768)]
 
 
+class PreflightStatus(ApiModel):
+    """The last time that the SLOs were asked before the first share, when some of them could not be measured."""
+
+    looked_at: datetime
+    seconds: int = 0  # for how long that has been so, as far as it was seen
+
+
 class CandidateStatus(Watched):
     """The revision on its way in. `stepStartedAt` is when the route was first seen with this step's weight."""
 
@@ -683,6 +690,7 @@ class CandidateStatus(Watched):
     step: int
     since: datetime
     step_started_at: datetime | None = None
+    preflight: PreflightStatus | None = None  # before its first share
     withdrawals: int = 0
     withdrawn_at: datetime | None = None
     stable_silent_seconds: int = 0  # without a pod of the stable that answers, as far as it was seen

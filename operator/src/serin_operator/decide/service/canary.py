@@ -26,6 +26,7 @@ from serin_operator.decide.service import (
     experiment,
     facts,
     hostnames,
+    preflight,
     revisions,
     slos,
     steering,
@@ -231,6 +232,22 @@ def await_gateway(s: ServiceSnapshot) -> Plan:
     return _stay(s, words.routing(s), ROUTE)
 
 
+def await_preflight(s: ServiceSnapshot) -> Plan:
+    """Nobody has asked on this look whether it can be measured: the observer does where this rule is met and it is due."""
+    sentence = s.service.status.message or words.asks_first(s)
+    return _stay(s, sentence, max(preflight.next_in(s), timedelta(milliseconds=100)))
+
+
+def hold_unmeasurable(s: ServiceSnapshot) -> Plan:
+    """Nobody meets a candidate of which an SLO could not tell. It is asked again, and never rejected for that."""
+    told = preflight.status_after(s)
+    candidate = facts.the_candidate(s).model_copy(update={"preflight": told})
+    sentence = words.unmeasurable(s, told.seconds)
+    events = (Event("CanaryBlind", sentence, warning=True),) if preflight.just_too_long(s) else ()
+    plan = _on(s, sentence, candidate, _interval(s), facts.all_to_stable(s), events, hold="NotMeasurable")
+    return replace(plan, slos=tuple(preflight.rows(s)))
+
+
 def begin_step(s: ServiceSnapshot) -> Plan:
     """The step is written down before its weight is set."""
     return _begin(s, facts.the_candidate(s).step + 1)
@@ -238,7 +255,14 @@ def begin_step(s: ServiceSnapshot) -> Plan:
 
 def _begin(s: ServiceSnapshot, number: int) -> Plan:
     candidate = watch.stopped(facts.the_candidate(s)).model_copy(
-        update={"step": number, "skipped_step": None, "approved_step": None, "step_seconds": 0, "overdue_at": None}
+        update={
+            "step": number,
+            "skipped_step": None,
+            "approved_step": None,
+            "step_seconds": 0,
+            "overdue_at": None,
+            "preflight": None,
+        }
     )
     step = facts.steps(s)[number - 1]
     candidate = candidate.model_copy(update={"asked_at": s.now if step.approval is not None else None})
@@ -465,6 +489,8 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.leaps, step_back),
     (facts.step_not_routed, route_step),
     (facts.step_not_programmed, await_gateway),
+    (preflight.not_asked, await_preflight),
+    (preflight.holds, hold_unmeasurable),
     (facts.before_traffic, begin_step),
     (facts.hurried_to_the_end, promote),
     (facts.skips_the_last, promote),
@@ -484,8 +510,17 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
 )
 
 
+def asks_first(s: ServiceSnapshot) -> bool:
+    """The first share is all that is left, and it is time to ask whether the candidate could be measured."""
+    return _rule(s) is await_preflight and preflight.next_in(s) == timedelta()
+
+
+def _rule(s: ServiceSnapshot) -> Callable[[ServiceSnapshot], Plan]:
+    return next(rule for applies, rule in RULES if applies(s))
+
+
 def plan(s: ServiceSnapshot) -> Plan:
-    found = next(rule(s) for applies, rule in RULES if applies(s))
+    found = _rule(s)(s)
     if found.candidate is None:
         return found
     silent = s.stable is not None and facts.stable_silent(s)

@@ -31,6 +31,7 @@ class Series:
     of: str
     labels: str = _OURS
     unit: float = 1.0  # so many of the preset's units is one of the metric's
+    from_start: bool = True  # told from 0 on; otherwise it appears with the first request
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,11 @@ class Preset:
 
 
 _HERE = "vLLM and Serin's CPU server"
-_HTTP = Series("http_requests_total", "vLLM and Serin's CPU server", _OURS + ',handler=~"/v1/.*"')
-_ENVOY_REQUESTS = Series("envoy_cluster_upstream_rq_xx", "Envoy, as Contour names its clusters", _ENVOY)
-_ISTIO_REQUESTS = Series("istio_requests_total", "Istio", _ISTIO)
+_HTTP = Series("http_requests_total", _HERE, _OURS + ',handler=~"/v1/.*"', from_start=False)
+_ENVOY_REQUESTS = Series(
+    "envoy_cluster_upstream_rq_xx", "Envoy, as Contour names its clusters", _ENVOY, from_start=False
+)
+_ISTIO_REQUESTS = Series("istio_requests_total", "Istio", _ISTIO, from_start=False)
 
 FEWEST_VOICES: Final = 20
 """So many users must have spoken within the window before the share of those who are content says anything."""
@@ -172,8 +175,8 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
         "seconds",
         Quantile(0.95),
         (
-            Series("envoy_cluster_upstream_rq_time", _ENVOY_REQUESTS.of, _ENVOY, unit=0.001),
-            Series("istio_request_duration_milliseconds", "Istio", _ISTIO, unit=0.001),
+            Series("envoy_cluster_upstream_rq_time", _ENVOY_REQUESTS.of, _ENVOY, unit=0.001, from_start=False),
+            Series("istio_request_duration_milliseconds", "Istio", _ISTIO, unit=0.001, from_start=False),
         ),
     ),
     SloPreset.FEEDBACK_POSITIVE_PERCENT: Preset(

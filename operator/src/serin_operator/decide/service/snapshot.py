@@ -211,6 +211,7 @@ class ServiceSnapshot:
     now: datetime
     settings: ServingSettings
     monitored: Mapping[str, Reading] | None = None  # of the stable, by name of the SLO; None when no look was due
+    preflight: Mapping[tuple[str, str], Reading] | None = None  # by source and query; None when nobody asked
     drifting: Mapping[str, Reading | Grouped] | None = None  # of the stable, by signal; None when nobody asked
     gateway_problem: str = ""  # why the Gateway could not be read
     asked_through: str = ""  # the field manager that wrote the command's annotation

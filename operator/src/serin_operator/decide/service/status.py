@@ -29,6 +29,7 @@ from serin_operator.decide.service import (
     hostnames,
     lent,
     monitoring,
+    preflight,
     ratio,
     revisions,
     slos,
@@ -328,8 +329,11 @@ def metrics_available(s: ServiceSnapshot, plan: Plan) -> Finding:
         return conditions.false("MetricsAvailable", found.reason, found.message)
     if s.look is not None:
         return _measured(s, plan)
+    if s.preflight is not None:
+        return _measurable(s)
     before = _before(s, "MetricsAvailable")
-    if before is not None and (_under_traffic(s, plan) or _withdrawn(s, plan) or _baking(s, plan)):
+    held = plan.candidate is not None and plan.candidate.preflight is not None
+    if before is not None and (held or _under_traffic(s, plan) or _withdrawn(s, plan) or _baking(s, plan)):
         return _kept(before)
     return conditions.unknown("MetricsAvailable", "NoCanary", "metrics are asked for while a canary runs or bakes")
 
@@ -350,6 +354,15 @@ def _held(plan: Plan) -> str:
     if plan.candidate is not None and plan.candidate.withdrawn_at is not None:
         return "the candidate gets no traffic meanwhile"
     return "the canary holds"
+
+
+def _measurable(s: ServiceSnapshot) -> Finding:
+    """Before the first share."""
+    held = next((one for one in preflight.checked(s) if one.holds), None)
+    if held is None:
+        return conditions.true("MetricsAvailable", "Answered", "every SLO can be asked")
+    said = f"{held.row.name}: {held.row.message}; the candidate gets no traffic meanwhile"
+    return conditions.false("MetricsAvailable", held.kind.value, said)
 
 
 def _measured(s: ServiceSnapshot, plan: Plan) -> Finding:

@@ -10,6 +10,7 @@ from serin_operator.decide.service import (
     gateways,
     hostnames,
     policy,
+    preflight,
     ratio,
     revisions,
 )
@@ -123,6 +124,18 @@ def candidate_dropped(s: ServiceSnapshot) -> str:
 
 def unjudgeable(s: ServiceSnapshot, found: Unusable) -> str:
     return f"{facts.the_candidate(s).revision} gets no traffic: {found.message}"
+
+
+def asks_first(s: ServiceSnapshot) -> str:
+    return f"{facts.the_candidate(s).revision} gets no traffic yet: its SLOs are asked whether it can be measured"
+
+
+def unmeasurable(s: ServiceSnapshot, seconds: int) -> str:
+    """Which SLO it is, why, and how long that has been so."""
+    name, interval = facts.the_candidate(s).revision, s.service.spec.canary.interval_seconds
+    why = "; ".join(f"SLO {row.name}: {row.message}" for row in preflight.holding(s))
+    so_far = f", for {seconds} s so far" if seconds else ""
+    return f"{name} gets no traffic until it can be measured: {why}; this is asked again every {interval} s{so_far}"
 
 
 def not_ready(s: ServiceSnapshot) -> str:
