@@ -87,7 +87,7 @@ def test_hard_failures(canaries: Canaries) -> None:
         tallies = counters(canaries.candidate, run)[1]
         state = hard.HardState(seen=tallies[WARM_UP_TICKS - 1])
         for tick in range(WARM_UP_TICKS, TICKS):
-            state = hard.advance(state, tallies[tick], ready=True)
+            state = hard.advance(state, tallies[tick])
             assert (hard.judged(state) is not None) == twin[run, tick]
 
 

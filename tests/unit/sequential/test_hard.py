@@ -5,10 +5,10 @@ from serin_operator.decide.service.sequential.errors import Tally
 from serin_operator.decide.service.sequential.hard import HardState
 
 
-def polled(*tallies: Tally, ready: bool = True) -> HardState:
+def polled(*tallies: Tally) -> HardState:
     state = HardState()
     for tally in tallies:
-        state = hard.advance(state, tally, ready)
+        state = hard.advance(state, tally)
     return state
 
 
@@ -42,11 +42,3 @@ def test_a_repeated_poll_adds_nothing() -> None:
 
 def test_counters_that_fell_are_begun_anew() -> None:
     assert hard.judged(polled(Tally(100, 90), Tally(3, 3), Tally(6, 6))) is None
-
-
-def test_no_ready_pod_in_two_polls_is_a_failure() -> None:
-    quiet = Tally(0, 0)
-    assert hard.judged(polled(quiet, ready=False)) is None
-    state = polled(quiet, quiet, ready=False)
-    assert hard.judged(state) is not None
-    assert hard.judged(hard.advance(state, quiet, ready=True)) is None

@@ -27,6 +27,7 @@ from serin_operator.decide.service import (
     drift,
     experiment,
     facts,
+    failing,
     history,
     hostnames,
     monitoring,
@@ -34,6 +35,7 @@ from serin_operator.decide.service import (
     preflight,
     slos,
 )
+from serin_operator.decide.service.asking import Ask
 from serin_operator.decide.service.counters import Sampled
 from serin_operator.decide.service.snapshot import (
     Child,
@@ -326,17 +328,21 @@ def questions(s: ServiceSnapshot) -> list[Question]:
         return _of_the_stable(s)
     if canary.asks_first(s):
         return [Question(ask.about, ask.source, ask.query) for ask in preflight.asks(s)]
+    polls = [_raw(ask) for ask in failing.asks(s)] if failing.due(s) else []
     if not facts.look_due(s):
-        return []
+        return polls
     revision = facts.asked_of(s)
     words = slos.words_for(s, revision, facts.trial(s).refuge)
     asked = [Question(slo.name, slo.source, slos.asked_as(slo, words)) for slo in facts.asked(s)]
-    raw = [*comparisons.asks(s), *experiment.asks(s)]
-    asked += [Question(ask.about, ask.source, ask.query, ask.role, ask.moment) for ask in raw]
+    asked += [*polls, *map(_raw, (*comparisons.asks(s), *experiment.asks(s)))]
     if not facts.requests_wanted(s):
         return asked
     requests = slos.requests_query(s.service.metadata.namespace, revision, facts.elapsed(s))
     return [*asked, Question("", slos.DEFAULT_SOURCE, requests)]
+
+
+def _raw(ask: Ask) -> Question:
+    return Question(ask.about, ask.source, ask.query, ask.role, ask.moment)
 
 
 def _of_the_stable(s: ServiceSnapshot) -> list[Question]:
@@ -370,12 +376,24 @@ def _by_query(answers: Mapping[Question, Answer]) -> dict[tuple[str, str], Readi
     }
 
 
+def _counters(answers: Mapping[Question, Answer]) -> dict[tuple[str, str], Sampled | Reading]:
+    """Raw samples, by what they are about and what they are to it."""
+    return {
+        (question.about, question.role): answer
+        for question, answer in answers.items()
+        if question.role and not isinstance(answer, Grouped)
+    }
+
+
 def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Answer]) -> ServiceSnapshot:
     """The snapshot with its look at the metrics, when one was due."""
     if monitoring.due(s):
         return _with_the_stables(s, answers)
     if canary.asks_first(s):
         return replace(s, preflight=_by_query(answers))
+    counters = _counters(answers)
+    if failing.due(s):
+        s = replace(s, failing=failing.looked(s, counters))
     if not facts.look_due(s):
         return s
     found = {
@@ -384,10 +402,5 @@ def with_answers(s: ServiceSnapshot, answers: Mapping[Question, Answer]) -> Serv
         if isinstance(answer, Reading) and not question.role
     }
     requests = found.pop("", None)
-    counters = {
-        (question.about, question.role): answer
-        for question, answer in answers.items()
-        if question.role and not isinstance(answer, Grouped)
-    }
     outcomes = {role: answer for (about, role), answer in counters.items() if about == experiment.ABOUT}
     return replace(s, look=Look(found, requests, comparisons.looked(s, counters), experiment.looked(s, outcomes)))

@@ -650,6 +650,16 @@ class StableStatus(ApiModel):
     since: datetime
 
 
+class ComparisonStatus(ApiModel):
+    """What a comparison has seen in the running step: all that a later look needs, so that a crash loses none of it and
+    a look that is repeated counts none of it twice."""
+
+    name: str
+    key: str  # of what is compared with what, and how; another key begins anew
+    looked_at: datetime  # when samples were last read, by the cluster's clock
+    state: Annotated[str, Field(max_length=32768)]
+
+
 class Watched(ApiModel):
     """Time under traffic as it was seen, counted from look to look. Each look adds what passed since the one before, but
     never less than nothing and never much more than an interval: neither a clock that is set nor an operator that was
@@ -663,16 +673,7 @@ class Watched(ApiModel):
     not_ready_seconds: int = 0  # waiting for pods
     last_crash_at: datetime | None = None  # of its servers, before the watch began
     counts: Annotated[list[SloCounts], list_map("name", 32)] = []  # of SLOs where there is something to count
-
-
-class ComparisonStatus(ApiModel):
-    """What a comparison has seen in the running step: all that a later look needs, so that a crash loses none of it and
-    a look that is repeated counts none of it twice."""
-
-    name: str
-    key: str  # of what is compared with what, and how; another key begins anew
-    looked_at: datetime  # when samples were last read, by the cluster's clock
-    state: Annotated[str, Field(max_length=32768)]
+    polls: Annotated[list[ComparisonStatus], list_map("name", 32)] = []  # of counters of failed requests
 
 
 class PreflightStatus(ApiModel):

@@ -25,6 +25,7 @@ from serin_operator.decide.service import (
     commands,
     experiment,
     facts,
+    failing,
     hostnames,
     preflight,
     revisions,
@@ -178,6 +179,10 @@ def roll_back_on_breach(s: ServiceSnapshot) -> Plan:
     return reject(s, "SloBreached", words.breach(s))
 
 
+def reject_failing(s: ServiceSnapshot) -> Plan:
+    return reject(s, "MostRequestsFail", words.most_fail(s))
+
+
 def reject_crashed(s: ServiceSnapshot) -> Plan:
     return reject(s, "CandidateCrashed", words.crashed(s))
 
@@ -293,7 +298,9 @@ def start_clock(s: ServiceSnapshot) -> Plan:
 
 def await_delay(s: ServiceSnapshot) -> Plan:
     """Under traffic, and not judged yet."""
-    return _on(s, words.delayed(s), watch.delayed(facts.the_candidate(s), s.now, READINESS), READINESS)
+    candidate = watch.polled(watch.delayed(facts.the_candidate(s), s.now, READINESS), s.failing)
+    wait = _interval(s) if s.failing is not None else max(failing.next_in(s), timedelta(milliseconds=100))
+    return _on(s, words.delayed(s), candidate, min(wait, READINESS))
 
 
 def hold_overdue(s: ServiceSnapshot) -> Plan:
@@ -471,6 +478,7 @@ RULES: Final[tuple[Rule, ...]] = (  # the first match wins
     (facts.nothing_on_trial, keep_stable),
     (facts.withdrawn, await_metrics),
     # from here on something is on trial: a candidate that may go on, or the new stable
+    (failing.most_fail, reject_failing),
     (facts.slo_breached, roll_back_on_breach),
     (facts.crashed, reject_crashed),
     (facts.late, reject_late),

@@ -272,7 +272,7 @@ def _polled(seen: Seen) -> Seen:
     if seen.polls is None:
         return seen
     now = Tally(seen.candidate[0], seen.candidate[1])
-    return replace(seen, polls=hard.advance(seen.polls, now, ready=True))
+    return replace(seen, polls=hard.advance(seen.polls, now))
 
 
 # --- the verdict --------------------------------------------------------------------------------------------------

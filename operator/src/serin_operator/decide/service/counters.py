@@ -64,6 +64,20 @@ def of_errors(requests: Sampled, failures: Sampled) -> Growth:
     return _growth({target: _with_failures(values, failed.get(target, {})) for target, values in counted.items()})
 
 
+def from_zero(sampled: Sampled, after: float) -> Sampled:
+    """With what each target that is first seen after a moment had counted until then. It may have been out of sight for as
+    long as samples reach back, and would then be counted whole: only for who can live with that."""
+    known = {_target(one) for one in sampled.series if one.samples and one.samples[0][0] <= after}
+    grown = [
+        one if _target(one) in known else Series(one.labels, ((after, 0.0), *one.samples)) for one in sampled.series
+    ]
+    return Sampled(tuple(grown), sampled.at)
+
+
+def _target(series: Series) -> tuple[str, ...]:
+    return tuple(series.labels.get(label, "") for label in TARGET)
+
+
 def _with_failures(requests: Mapping[float, float], failures: Mapping[float, float]) -> list[tuple[float, Vector]]:
     """Two questions are asked one after the other, so one may know a sample more: the failures known last stand until the
     next are told, and only requests that fell mean a restart."""
@@ -119,7 +133,7 @@ def _summed(series: Iterable[Series]) -> dict[tuple[str, ...], dict[float, float
     """By target and moment; a scrape gives all series of its target the same time."""
     found: dict[tuple[str, ...], dict[float, float]] = defaultdict(dict)
     for one in series:
-        values = found[tuple(one.labels.get(label, "") for label in TARGET)]
+        values = found[_target(one)]
         for at, value in one.samples:
             if math.isfinite(value):
                 values[at] = values.get(at, 0.0) + value

@@ -584,7 +584,7 @@ def watch_after(s: ServiceSnapshot) -> OnTrial:
     if s.look is None or status.looked_at is None:
         return status
     told = watch.counted(status, s.now, _interval(s), measured(s), all_passed(s), SLOWEST_LOOK)
-    after = watch.seen(told, s.look.compared)
+    after = watch.polled(watch.seen(told, s.look.compared), s.failing)
     return after if withdrawn(s) else watch.tallied(after, [found.count for found in _halves(s)])
 
 

@@ -64,6 +64,7 @@ class Percent:
     """The share of a counter that also has some more labels, in percent; none of those is 0, not nothing."""
 
     where: dict[str, str]  # by the metric's name
+    of_failures: bool = False  # those with the labels are requests that failed
     least: int = 0  # fewer than so many within the window say nothing: the share of one voice is 0 or 100 percent
 
     def number(self, series: Series) -> str:
@@ -156,7 +157,7 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
     SloPreset.ERROR_PERCENT: Preset(
         "requests that the server answered with 5xx",
         "percent",
-        Percent({"http_requests_total": 'status=~"5.."'}),
+        Percent({"http_requests_total": 'status=~"5.."'}, of_failures=True),
         (_HTTP,),
     ),
     SloPreset.GATEWAY_ERROR_PERCENT: Preset(
@@ -166,7 +167,8 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
             {
                 "envoy_cluster_upstream_rq_xx": 'envoy_response_code_class="5"',
                 "istio_requests_total": 'response_code=~"5.."',
-            }
+            },
+            of_failures=True,
         ),
         (_ENVOY_REQUESTS, _ISTIO_REQUESTS),
     ),
@@ -182,13 +184,13 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
     SloPreset.FEEDBACK_POSITIVE_PERCENT: Preset(
         "thumbs up among all thumbs",
         "percent",
-        Percent({"serin_feedback_thumbs_total": 'thumbs="up"'}, FEWEST_VOICES),
+        Percent({"serin_feedback_thumbs_total": 'thumbs="up"'}, least=FEWEST_VOICES),
         (Series("serin_feedback_thumbs_total", "Serin's CPU server", _ANSWERED),),
     ),
     SloPreset.TASK_SUCCESS_PERCENT: Preset(
         "tasks that users called done among all that they told of",
         "percent",
-        Percent({"serin_feedback_tasks_total": 'outcome="success"'}, FEWEST_VOICES),
+        Percent({"serin_feedback_tasks_total": 'outcome="success"'}, least=FEWEST_VOICES),
         (Series("serin_feedback_tasks_total", "Serin's CPU server", _ANSWERED),),
     ),
 }
@@ -197,6 +199,15 @@ CATALOGUE: Final[dict[SloPreset, Preset]] = {
 def query_of(slo: Slo) -> str | None:
     """The query with its placeholders, written out or ready-made; none for a comparison without bounds."""
     return CATALOGUE[slo.preset].query if slo.preset is not None else slo.query
+
+
+def failures(preset: SloPreset) -> list[tuple[str, str]]:
+    """Selectors of requests and of those that failed, by name of the metric; none of a preset that counts something else."""
+    found = CATALOGUE[preset]
+    if not isinstance(found.reads, Percent) or not found.reads.of_failures:
+        return []
+    where = found.reads.where
+    return [(f"{one.name}{{{one.labels}}}", f"{one.name}{{{one.labels},{where[one.name]}}}") for one in found.series]
 
 
 def absent(preset: SloPreset) -> str:

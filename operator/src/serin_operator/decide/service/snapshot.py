@@ -66,6 +66,14 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Failing:
+    """What an SLO's counters of failed requests said: a sentence when most fail, and what status is to keep of them."""
+
+    message: str
+    seen: ComparisonStatus | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
     """The experiment after this look: what status is to keep of it, and why outcomes could not be read."""
 
@@ -211,6 +219,7 @@ class ServiceSnapshot:
     now: datetime
     settings: ServingSettings
     monitored: Mapping[str, Reading] | None = None  # of the stable, by name of the SLO; None when no look was due
+    failing: Mapping[str, Failing] | None = None  # by name of the SLO; None when nobody asked
     preflight: Mapping[tuple[str, str], Reading] | None = None  # by source and query; None when nobody asked
     drifting: Mapping[str, Reading | Grouped] | None = None  # of the stable, by signal; None when nobody asked
     gateway_problem: str = ""  # why the Gateway could not be read

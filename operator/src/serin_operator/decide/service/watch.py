@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from serin_operator.api.v1alpha1 import BakeStatus, CandidateStatus, SloCounts, Watched
-from serin_operator.decide.service.snapshot import Compared
+from serin_operator.decide.service.snapshot import Compared, Failing
 
 OnTrial = CandidateStatus | BakeStatus
 W = TypeVar("W", bound=OnTrial)
@@ -23,6 +23,7 @@ _NOTHING: Final[dict[str, Any]] = {
     "not_ready_seconds": 0,
     "last_crash_at": None,
     "counts": [],
+    "polls": [],
 }
 
 
@@ -77,6 +78,13 @@ def seen(status: W, compared: Mapping[str, Compared]) -> W:
         return status
     found = [one.seen for one in compared.values() if one.seen is not None]
     return status.model_copy(update={"comparisons": found})
+
+
+def polled(status: W, failing: Mapping[str, Failing] | None) -> W:
+    """With what the counters of failed requests have told, when somebody asked."""
+    if failing is None:
+        return status
+    return status.model_copy(update={"polls": [one.seen for one in failing.values() if one.seen is not None]})
 
 
 def tallied(status: W, counts: Iterable[SloCounts]) -> W:

@@ -6,6 +6,7 @@ from serin_operator.decide.service import (
     commands,
     experiment,
     facts,
+    failing,
     front,
     gateways,
     hostnames,
@@ -351,6 +352,10 @@ def _requests(s: ServiceSnapshot) -> list[str]:
 
 def breach(s: ServiceSnapshot) -> str:
     return ", ".join(one.message for one in facts.breaches(s))
+
+
+def most_fail(s: ServiceSnapshot) -> str:
+    return f"most requests fail, which no SLO tolerates ({', '.join(failing.found(s))})"
 
 
 def crashed(s: ServiceSnapshot) -> str:
