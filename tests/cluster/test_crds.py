@@ -870,6 +870,8 @@ REFUSED = [
     refused(S, "spec.canary.supersedePolicy", "Queue", "supersedePolicy", '"Replace", "Finish"'),
     refused(S, "spec.canary.blindness", {"action": "Ignore"}, "blindness.action", '"Hold", "Withdraw"'),
     refused(S, "spec.canary.blindness", {"timeoutSeconds": 3}, "spec.canary", "at least intervalSeconds"),
+    refused(S, "spec.canary", {"bakeSeconds": 0, "previousRevision": "Stopped"}, "spec.canary", "is of the bake"),
+    refused(S, "spec.canary.previousRevision", "Cold", "spec.canary.previousRevision", '"Warm", "Stopped"'),
     refused(S, "spec.canary.steps", [{"weightPercent": 101}], "weightPercent", "less than or equal to 100"),
     refused(S, "spec.canary.steps", [{"weightPercent": 100, "holdSeconds": -1}], "holdSeconds", "or equal to 0"),
 ]  # fmt: skip

@@ -210,7 +210,7 @@ class ByPods(World):
         status = self.status
         stable, candidate = ((status.get(what) or {}).get("revision") for what in ("stable", "candidate"))
         if name == stable:
-            assert replicas >= self._replicas(), f"the stable is left with {replicas} pods"
+            assert replicas >= self._replicas() or not self.wanted(name), f"the stable is left with {replicas} pods"
         if self.selects != "*":
             return
         assert name in self.allowed, f"{name} is started while all pods are selected"

@@ -45,6 +45,8 @@ ANY = st.integers(0, 7)
 EDITS: list[Json] = [
     {"bakeSeconds": 0},
     {"bakeSeconds": 8},
+    {"previousRevision": "Stopped"},
+    {"previousRevision": "Warm"},
     {"blindness": {"timeoutSeconds": 6, "action": "Withdraw"}},
     {"blindness": {"timeoutSeconds": 6, "action": "Hold"}},
     {"minRequests": 0},
@@ -100,8 +102,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     # --- models -----------------------------------------------------------------------------------------------------
 
-    @initialize(models=st.integers(0, 2))
-    def some_time_ago(self, models: int) -> None:
+    @initialize(models=st.integers(0, 2), previous=st.sampled_from(["Warm", "Stopped"]))
+    def some_time_ago(self, models: int, previous: str) -> None:
+        self.world.edit(lambda spec: spec["canary"].update(previousRevision=previous))
         for _ in range(models):
             self.a_model_passes_its_gates(1.0)
             play(self.world, 8)
@@ -211,6 +214,12 @@ class AnyOrder(RuleBasedStateMachine):
         if (model := self._model(which)) is not None:
             model.ready = ready
             self.world.tick(0.1)
+
+    @rule(seconds=st.integers(1, 4))
+    def the_controllers_of_deployments_are_away_for_a_while(self, seconds: int) -> None:
+        self.world.controllers_up = False
+        self._play(seconds)
+        self.world.controllers_up = True
 
     @rule(blocked=st.sampled_from(["no room", None]), which=ANY)
     def the_cluster_has_no_room_for_its_pods(self, blocked: str | None, which: int) -> None:

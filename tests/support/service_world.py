@@ -163,6 +163,8 @@ class World:
         self.sources = FakeSources(self)
         self.scrapes = Scrapes()
         self.gateway_up = True
+        self.controllers_up = True  # that of Deployments
+        self.started: dict[str, datetime | None] = {}  # when a Deployment got its pods; None while it has none
         self.version = 0
         self.writes: list[str] = []
         self.sentences: list[str] = []
@@ -282,8 +284,8 @@ class World:
         """Requests to it are answered."""
         if ("Service", service) not in self.objects:
             return False
-        status = self.objects.get(("Deployment", service), {}).get("status", {})
-        return bool(status.get("readyReplicas", 0))
+        found = self.objects.get(("Deployment", service), {})
+        return bool(found.get("status", {}).get("readyReplicas", 0)) and found["spec"]["replicas"] > 0
 
     # --- the operator ---------------------------------------------------------------------------------------------
 
@@ -395,6 +397,8 @@ class World:
             self._check_route(self.backends, self._backends_of(manifest))
             self._check_aside(for_testers(manifest) | mirrors_of(manifest))
             self._check_arms(kept_by(manifest), self._backends_of(manifest))
+        if key[0] == "Deployment":
+            self._check_stopping(key[1], manifest["spec"]["replicas"], before)
         new = {**manifest, "metadata": dict(manifest["metadata"])}  # what is written is never changed in place below
         old_meta = before["metadata"] if before is not None else {}
         changed = before is None or before.get("spec") != new.get("spec")
@@ -454,6 +458,15 @@ class World:
                 assert not self.is_rejected(service), f"the weight of the rejected {service} rises to {weight}"
                 assert self.deployment_ready(service), f"{service} gets {weight} percent without a ready pod"
         assert not after or sum(after.values()) == 100
+
+    def _check_stopping(self, name: str, replicas: int, before: Json | None) -> None:
+        """Only who is kept in a bake has no pods, and who was stopped already; nobody is on it."""
+        if replicas or (before is not None and not before["spec"]["replicas"]):
+            return
+        bake = self.status.get("bake") or {}
+        assert bake.get("previous") == name, f"{name} is stopped, and is no previous revision in a bake"
+        assert not self.weights.get(name), f"{name} is stopped with {self.weights[name]} percent"
+        assert self.deployment_ready(bake["revision"]), f"{name} is stopped, and {bake['revision']} does not answer"
 
     def _check_aside(self, services: set[str]) -> None:
         """Testers and copies go to the candidate that status names, which is not rejected and answers."""
@@ -682,7 +695,7 @@ class World:
         """Time passes: pods start, the gateway takes up the route, requests arrive."""
         self.now += timedelta(seconds=seconds)
         for (kind, name), item in list(self.objects.items()):
-            if kind == "Deployment":
+            if kind == "Deployment" and self.controllers_up:
                 self._run_pods(name, item)
         self._program()
         self._send(seconds)
@@ -691,7 +704,10 @@ class World:
 
     def _run_pods(self, name: str, item: Json) -> None:
         model = self.models.get(name, Model())
-        age = (self.now - datetime.fromisoformat(item["metadata"]["creationTimestamp"])).total_seconds()
+        made_at = datetime.fromisoformat(item["metadata"]["creationTimestamp"])
+        since = max(self.started.get(name, made_at) or self.now, made_at)
+        self.started[name] = since if item["spec"]["replicas"] else None
+        age = (self.now - since).total_seconds()
         ready = model.ready if model.ready is not None else age >= model.starts_in
         ready = ready and model.blocked is None
         before = item.get("status", {}).get("conditions", [{}])[0]

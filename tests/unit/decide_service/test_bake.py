@@ -348,3 +348,164 @@ def test_a_model_that_has_the_stables_digest_under_another_name_is_not_put_on_tr
     play(world, 60)
     assert "candidate" not in world.status
     assert world.weights == {name: 100}
+
+
+# --- with the previous revision stopped -----------------------------------------------------------------------------
+
+
+def stopped(seconds: int = 400, starts_in: float = 20.0) -> tuple[World, str, str]:
+    """The same as `baking`, and the previous revision has no pods any more; its start takes a while."""
+    world, before, name = baking(seconds, previousRevision="Stopped")
+    world.models[before].starts_in = starts_in
+    play(world, 3)
+    assert pods(world, before) == 0
+    world.writes.clear()
+    return world, before, name
+
+
+def pods(world: World, name: str) -> int:
+    return int(world.objects[("Deployment", name)]["spec"]["replicas"])
+
+
+def test_a_previous_revision_that_is_to_be_stopped_keeps_its_pods_until_users_are_on_the_new_one_and_that_is_ready() -> (
+    None
+):
+    world, before = with_stable(steps=STEPS, bakeSeconds=40, previousRevision="Stopped")
+    name = world.passes("b")
+    while pods(world, before):
+        play(world, 1)
+        assert ("bake" in world.status and world.weights == {name: 100}) or pods(world, before) == 1
+    assert world.status["bake"]["startedAt"]
+    play(world, 7)
+    assert f"{before} is stopped, and started when it is needed" in world.status["message"]
+    play(world, 60, until=bake_over)
+    play(world, 5)
+    assert world.running() == {name}
+    assert world.failures == 0
+
+
+def test_one_that_is_stopped_stays_in_the_route_with_weight_zero_and_keeps_its_deployment() -> None:
+    world, before, name = stopped()
+    play(world, 60)
+    assert world.running() == {before, name}
+    assert pods(world, before) == 0
+    assert world.backends == {name: 100, before: 0}
+    assert not [write for write in world.writes if write.startswith(("apply", "delete"))]
+
+
+def test_a_breach_rejects_first_then_starts_the_stopped_one_and_moves_traffic_when_it_is_ready() -> None:
+    world, before, name = stopped()
+    turns_bad(world, name)
+    play(world, 12)
+    assert world.rollout(name)["rejection"]["reason"] == "SloBreached"
+    assert world.status["stable"]["revision"] == before
+    assert pods(world, before) == 1
+    assert world.weights == {name: 100}
+    assert world.condition("Ready")["reason"] == "NoHealthyStable"
+    assert world.status["state"] == "RollingBack"
+    assert world.events.count("RolledBack") == 1
+    play(world, 40, until=lambda w: w.weights == {before: 100})
+    order = [f"status ModelRevision {name}", f"apply Deployment {before}", "apply HTTPRoute bot"]
+    assert [write for write in world.writes if write in order][:3] == order
+    play(world, 60)
+    assert world.running() == {before}
+    assert world.failures == 0
+
+
+def test_the_sentences_say_who_was_stopped_and_for_how_long_it_has_been_waited_for() -> None:
+    world, before, name = stopped(starts_in=1000.0)
+    turns_bad(world, name)
+    play(world, 8)
+    told = next(sentence for sentence in world.sentences if f"{name} is rejected" in sentence)
+    assert f"{before} was stopped (spec.canary.previousRevision) and is started now: traffic moves when it is" in told
+    play(world, 35)
+    assert (
+        f"the rejected {name} keeps its traffic until the stable is ready, for 40 s so far" in world.status["message"]
+    )
+    assert "RollbackHeld" not in world.events
+    play(world, 200)
+    assert world.condition("Ready")["reason"] == "RollbackTargetNotReady"
+    assert world.events.count("RollbackHeld") == 1
+    assert world.weights == {name: 100}
+
+
+def test_a_new_stable_without_pods_starts_the_stopped_one_which_stands_in_for_it_and_is_stopped_again() -> None:
+    world, before, name = stopped(starts_in=5.0)
+    world.models[name].ready = False
+    play(world, 15)
+    assert world.weights == {before: 100}
+    assert "rejection" not in world.rollout(name)
+    world.models[name].ready = None
+    play(world, 10)
+    assert world.weights == {name: 100}
+    assert pods(world, before) == 0
+
+
+def test_one_pod_of_several_that_is_not_ready_starts_nobody() -> None:
+    world, before, name = stopped()
+    world.models[name].ready_pods = 1
+    world.edit(lambda spec: spec["runtime"].update(replicas=3))
+    play(world, 20)
+    assert pods(world, before) == 0
+
+
+def test_pods_that_are_leaving_get_no_traffic_and_are_not_taken_for_new_ones() -> None:
+    """The Deployment's status still counts them when the breach comes."""
+    world, before = with_stable(steps=STEPS, bakeSeconds=400, previousRevision="Stopped")
+    name = world.passes("b")
+    play(world, 100, until=lambda w: "bake" in w.status)
+    world.models[before].starts_in = 20.0
+    world.controllers_up = False
+    play(world, 20, until=lambda w: pods(w, before) == 0)
+    assert world.objects[("Deployment", before)]["status"]["readyReplicas"] == 1
+    turns_bad(world, name)
+    play(world, 10)
+    assert world.is_rejected(name)
+    assert world.weights == {name: 100}
+    world.controllers_up = True
+    play(world, 10)
+    assert world.weights == {name: 100}
+    play(world, 30)
+    assert world.weights == {before: 100}
+    assert world.failures == 0
+
+
+@pytest.mark.parametrize("command", ["abort/1", "rollback/1"])
+def test_a_person_may_go_back_to_a_stopped_one(command: str) -> None:
+    world, before, name = stopped()
+    world.say(command)
+    play(world, 40)
+    assert world.is_rejected(name)
+    assert world.weights == {before: 100}
+
+
+def test_a_wish_to_keep_it_warm_after_all_starts_it_again() -> None:
+    world, before, name = stopped(starts_in=5.0)
+    world.edit(lambda spec: spec["canary"].update(previousRevision="Warm"))
+    play(world, 10)
+    assert world.deployment_ready(before)
+    assert world.weights == {name: 100}
+
+
+def test_a_rollback_to_a_stopped_one_survives_death_before_any_of_its_writes() -> None:
+    world, before, name = stopped(starts_in=6.0)
+    turns_bad(world, name)
+    stories = 0
+    for after in deaths(world, 25):
+        stories += 1
+        play(after, 60, until=lambda w: w.running() == {before})
+        assert after.rollout(name)["rejection"]["reason"] == "SloBreached"
+        assert after.weights == {before: 100}
+        assert after.failures == 0
+    assert stories >= 6
+
+
+def test_stopping_survives_death_before_any_of_its_writes() -> None:
+    world, before, name = baking(30, previousRevision="Stopped")
+    for after in deaths(world, 5):
+        play(after, 60, until=bake_over)
+        play(after, 40, until=lambda w: w.running() == {name})
+        assert after.weights == {name: 100}
+        assert after.running() == {name}
+        assert after.failures == 0
+    assert before not in world.weights

@@ -175,6 +175,7 @@ from serin_operator.api.v1alpha1.service import (
     MonitoringStatus,
     OverdueAction,
     PreflightStatus,
+    PreviousRevision,
     ReplicaRatioStatus,
     RouteRef,
     Runtime,

@@ -482,6 +482,13 @@ class OverdueAction(StrEnum):
     ROLL_BACK = "RollBack"
 
 
+class PreviousRevision(StrEnum):
+    """What becomes of the pods of the stable before while the new one bakes: kept ready, or started anew when they are needed."""
+
+    WARM = "Warm"
+    STOPPED = "Stopped"
+
+
 class Canary(ApiModel):
     """How a candidate earns its traffic, and how long it is watched once it has all of it."""
 
@@ -489,7 +496,11 @@ class Canary(ApiModel):
         rule(
             "self.blindness.timeoutSeconds >= self.intervalSeconds",
             "blindness.timeoutSeconds must be at least intervalSeconds: a single look that measured nothing is no outage",
-        )
+        ),
+        rule(
+            "self.bakeSeconds > 0 || self.previousRevision == 'Warm'",
+            "previousRevision is of the bake, and bakeSeconds is 0: leave it out, or give bakeSeconds",
+        ),
     )
 
     steps: Annotated[
@@ -542,6 +553,7 @@ class Canary(ApiModel):
     blindness: Blindness = Blindness()
     supersede_policy: SupersedePolicy = SupersedePolicy.REPLACE
     bake_seconds: Annotated[int, Field(ge=0, le=2_592_000)] = 600
+    previous_revision: PreviousRevision = PreviousRevision.WARM  # while it bakes
 
 
 class Drift(ApiModel):

@@ -43,6 +43,7 @@ OVERDUE: Final = "Overdue"
 NOT_BETTER: Final = "ExperimentLost"
 NO_FAULT: Final = (OVERDUE, NOT_BETTER)  # nothing was seen to be wrong with the model
 BLOCKED: Final = "PodsBlocked"
+HELD: Final = "RollbackTargetNotReady"
 TOO_COARSE: Final = "ShareTooCoarse"
 HOSTNAME: Final = timedelta(seconds=10)  # until a hostname that is another's is looked at again
 
@@ -78,8 +79,11 @@ def keep_stable(s: ServiceSnapshot) -> Plan:
     weights = facts.all_to_stable(s)
     if weights is None:
         bad = facts.rejected_with_weight(s)
-        reason = "NoHealthyStable" if bad else "StableNotReady"
-        return Plan(words.stable_silent(s, bad), s.stable, None, None, READINESS, hold=reason)
+        sentence, late = words.stable_silent(s, bad), facts.way_back_late(s)
+        reason = HELD if late else "NoHealthyStable" if bad else "StableNotReady"
+        told = any(one.type == "Ready" and one.reason == HELD for one in s.service.status.conditions)
+        events = (Event("RollbackHeld", sentence, warning=True),) if late and not told else ()
+        return Plan(sentence, s.stable, None, None, READINESS, hold=reason, events=events)
     settled = facts.routed(s.route, weights) and s.route is not None and s.route.programmed
     return Plan(words.stable_serves(s), s.stable, None, weights, IDLE if settled else ROUTE)
 

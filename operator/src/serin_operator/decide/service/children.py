@@ -6,7 +6,7 @@ from datetime import timedelta
 from serin_operator.api.kinds import DEPLOYMENT
 from serin_operator.api.v1alpha1 import ModelRevision
 from serin_operator.decide.decision import Action, Amend, Apply, Delete, Manifest
-from serin_operator.decide.service import front, ratio, revisions
+from serin_operator.decide.service import front, ratio, resting, revisions
 from serin_operator.decide.service.plan import Plan
 from serin_operator.decide.service.snapshot import Child, ServiceSnapshot
 from serin_operator.manifests import names
@@ -58,7 +58,7 @@ def _rescaled(s: ServiceSnapshot, plan: Plan) -> list[Action]:
 
 
 def _serving(s: ServiceSnapshot, plan: Plan, revision: ModelRevision) -> Serving:
-    pods = front.replicas(s, plan, revision.metadata.name)
+    pods = resting.replicas(s, plan, revision.metadata.name)
     return Serving(s.service, revision, s.settings.image, s.settings.pull_policy, pods)
 
 

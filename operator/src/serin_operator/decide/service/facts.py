@@ -166,6 +166,18 @@ def rejected_with_weight(s: ServiceSnapshot) -> list[str]:
     ]
 
 
+def way_back_seconds(s: ServiceSnapshot) -> int:
+    """For how long a rejected revision has kept its traffic, to tens: it is told, and each telling is a write."""
+    ats = [revisions.rejection_of(s, name).at for name in rejected_with_weight(s)]
+    return max((int((s.now - at).total_seconds()) // 10 * 10 for at in ats), default=0)
+
+
+def way_back_late(s: ServiceSnapshot) -> bool:
+    """Longer than pods may take."""
+    waited = way_back_seconds(s)
+    return waited > 0 and waited >= s.service.spec.canary.progress_deadline_seconds
+
+
 # --- the candidate ------------------------------------------------------------------------------------------------
 
 

@@ -107,8 +107,8 @@ class ServingView:
 
     @property
     def answers(self) -> bool:
-        """At least one pod can be sent requests."""
-        return self.reachable and self.ready > 0
+        """At least one pod can be sent requests; those of a Deployment that is to have none are on their way out."""
+        return self.reachable and self.ready > 0 and self.wanted > 0
 
     @property
     def complete(self) -> bool:

@@ -13,6 +13,7 @@ from serin_operator.decide.service import (
     policy,
     preflight,
     ratio,
+    resting,
     revisions,
 )
 from serin_operator.decide.service.slos import Unusable
@@ -101,7 +102,9 @@ def stable_silent(s: ServiceSnapshot, rejected: list[str]) -> str:
     stable = s.stable.revision if s.stable is not None else ""
     sentence = f"no pod of the stable {stable} answers{_pods(s, stable)}"
     if rejected:
-        return f"{sentence}; the rejected {rejected[0]} keeps its traffic until the stable is ready"
+        waited = facts.way_back_seconds(s)
+        so_far = f", for {waited} s so far" if waited > 0 else ""
+        return f"{sentence}; the rejected {rejected[0]} keeps its traffic until the stable is ready{so_far}"
     return f"{sentence}; nothing is moved until it is ready"
 
 
@@ -209,7 +212,7 @@ def holding(s: ServiceSnapshot) -> str:
         parts = [
             f"{trial.revision} serves all traffic and bakes",
             f"{seconds} of {hold} s watched",
-            f"{trial.refuge} is kept ready",
+            f"{trial.refuge} is {'stopped, and started when it is needed' if resting.rests(s, trial.refuge) else 'kept ready'}",
             *_waiting(s),
         ]
     else:
@@ -400,11 +403,12 @@ def _advice(s: ServiceSnapshot) -> str:
 
 def rolling_back(s: ServiceSnapshot, why: str) -> str:
     trial = facts.trial(s)
-    then = (
-        f"all traffic goes back to {trial.refuge}"
-        if facts.all_to_refuge(s) is not None
-        else f"but no pod of {trial.refuge} answers, so no traffic is moved yet"
-    )
+    if facts.all_to_refuge(s) is not None:
+        then = f"all traffic goes back to {trial.refuge}"
+    elif resting.rests(s, trial.refuge):
+        then = f"{trial.refuge} was stopped (spec.canary.previousRevision) and is started now: traffic moves when it is ready"
+    else:
+        then = f"but no pod of {trial.refuge} answers, so no traffic is moved yet"
     return f"{trial.revision} is rejected: {why} {_where(s)}; {then}"
 
 
