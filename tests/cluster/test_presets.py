@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from serin_operator.api.v1alpha1 import Drift, Reference, Slo, SloPreset, Verdict
-from serin_operator.decide.service import drift, slos
+from serin_operator.decide.service import drift, presets, slos
+from serin_operator.decide.service.counters import Sampled, from_zero, of_errors
 from serin_operator.decide.service.presets import CATALOGUE
 from serin_operator.decide.service.snapshot import Grouped, Reading, ReadingKind
 from serin_operator.observe.prometheus import MetricSources
@@ -215,6 +216,22 @@ async def test_names_of_older_versions_and_of_other_gateways_are_found_too(
     found = await measure(url, preset, "old", ReadingKind.VALUE)
     assert found.value is not None, found
     assert least <= found.value <= most
+
+
+@pytest.mark.parametrize(("preset", "share"), [(SloPreset.ERROR_PERCENT, 0.04), (SloPreset.GATEWAY_ERROR_PERCENT, 0.1)])
+async def test_the_counters_behind_a_preset_of_failures_are_read_raw(url: str, preset: SloPreset, share: float) -> None:
+    await measure(url, preset, "modern", ReadingKind.VALUE)
+    words = {"namespace": "ml", "service": "bot", "revision": "modern", "stable": "", "backend": "modern", "window": ""}
+    sources = MetricSources([MetricSource(name="default", url=url)])
+    try:
+        asked = [slos.filled(one, words) for one in presets.failures(preset)[0]]
+        requests, failed = [await sources.samples("default", f"{one}[300s]") for one in asked]
+    finally:
+        await sources.close()
+    assert isinstance(requests, Sampled), requests
+    assert isinstance(failed, Sampled), failed
+    grown = of_errors(from_zero(requests, 0.0), failed).between(0.0, requests.at, (0.0, 0.0))
+    assert grown[1] == pytest.approx(share * grown[0], rel=0.01)
 
 
 @pytest.mark.parametrize("preset", [preset for preset in SloPreset if preset not in GAUGES and "Gateway" not in preset])
