@@ -100,6 +100,7 @@ class OutsideOnce(Healing):
 
 
 BEGINS: dict[str, type[Healing]] = {
+    "a rejection is not written": InABake,
     "a bake ends at its first look": InABake,
     "more failures than are tolerated have no end": OutsideOnce,
     "a dry run decides": WithACandidate,
