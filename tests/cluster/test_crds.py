@@ -242,6 +242,7 @@ def test_a_revision_is_a_record(crds: ApiServer, namespace: str) -> None:
 
 TICKETS = MINIMAL["FineTuneJob"]["spec"]["data"]["train"][0]
 IN_A_BUCKET = {"name": "tickets", "uri": "s3://team-data/tickets.jsonl"}
+COPY_TO = {"uri": "s3://models/bots", "secretRef": {"name": "store"}}
 RECIPE = {"format": "Axolotl", "configMapRef": {"name": "recipe"}}
 COMPARED = {"name": "q", "metric": "heldout/RougeL", "comparedTo": "Base"}
 WITHOUT_BOUND = {"name": "q", "metric": "heldout/RougeL"}
@@ -318,6 +319,23 @@ REFUSED = [
     refused(J, "spec.data.train.0", {**IN_A_BUCKET, "s3": {"region": "EU West"}}, "s3.region", "region must have"),
     refused(J, "spec.data.train.0", {**IN_A_BUCKET, "s3": {"addressing": "Auto"}}, "addressing", "Unsupported value"),
     refused(J, "spec.data.train.0", {**IN_A_BUCKET, "secretRef": {"name": "my.store"}}, "secretRef.name", "letters, digits"),
+    *(
+        refused(J, "spec.artifacts.copyTo", {**COPY_TO, "uri": uri}, "copyTo.uri", "s3://<bucket>/<path>")
+        for uri in ("hf://team/bots", "pvc://models", "s3://Models", "s3://models/../bots", "s3://models/a b")
+    ),
+    refused(J, "spec.artifacts.copyTo", {"uri": "s3://models"}, "copyTo.secretRef", "Required value"),
+    refused(
+        J, "spec.artifacts.copyTo", {**COPY_TO, "s3": {"endpoint": "http://minio", "caRef": {"name": "ours"}}}, "copyTo.s3",
+        "give s3.endpoint as https://",
+    ),
+    *(
+        refused(S, "spec.runtime.weights", {"uri": uri}, "runtime.weights.uri", "hf://<organisation>/<repository>")
+        for uri in ("pvc://models", "s3://models/..", "hf://team", "hf://team/bots@v1", "https://models.example.com")
+    ),
+    refused(
+        S, "spec.runtime.weights", {"uri": "hf://team/bots", "s3": {"region": "eu-1"}}, "runtime.weights",
+        "it goes with a uri that is s3://",
+    ),
     refused(J, "spec.baseModel.uri", "hf://SmolLM2", "spec.baseModel.uri", "hf://<organisation>/<model>"),
     refused(J, "spec.baseModel.uri", "pvc://models/../secrets", "spec.baseModel.uri", "without '..'"),
     refused(J, "spec.artifacts.uri", "pvc://artifacts/..", "spec.artifacts.uri", "without '..'"),

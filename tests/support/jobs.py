@@ -272,5 +272,17 @@ OUTPUTS: Mapping[StageName, dict[str, Any]] = {
         "trainLossLast": 2.0,
     },
     StageName.CONSOLIDATE: {"modelUri": "pvc://artifacts/ml/bot/model", "digest": MODEL_DIGEST},
+    StageName.COPY: {"uri": f"s3://models/bots/{MODEL_DIGEST.replace(':', '-')}"},
     StageName.EVALUATE: an_evaluation(),
 }
+COPIED: dict[str, Any] = {
+    "artifacts": {
+        "uri": "pvc://artifacts",
+        "copyTo": {
+            "uri": "s3://models/bots/",
+            "s3": {"endpoint": "https://minio:9000", "caRef": {"name": "ours"}},
+            "secretRef": {"name": "store"},
+        },
+    }
+}
+"""A spec with which every stage runs."""

@@ -282,7 +282,19 @@ FULL: dict[str, Json] = {
                 },
             },
             "configFrom": {"format": "Axolotl", "configMapRef": {"name": "recipe"}, "key": "lora.yaml"},
-            "artifacts": {"uri": "pvc://artifacts/team-a/"},
+            "artifacts": {
+                "uri": "pvc://artifacts/team-a/",
+                "copyTo": {
+                    "uri": "s3://models/bots/",
+                    "s3": {
+                        "endpoint": "https://minio.example.com:9000",
+                        "region": "eu-central-1",
+                        "addressing": "VirtualHosted",
+                        "caRef": {"kind": "ConfigMap", "name": "our-authority", "key": "ca.crt"},
+                    },
+                    "secretRef": {"name": "store"},
+                },
+            },
             "gates": [{"name": "support-quality"}, {"name": "safety"}],
             "evaluation": {"parallelism": 4},
             "ratings": [
@@ -464,7 +476,22 @@ FULL: dict[str, Json] = {
         "ModelService",
         "support-bot",
         {
-            "runtime": {"engine": "CPU", "replicas": 2, "resources": _RESOURCES, "maxNewTokens": 64},
+            "runtime": {
+                "engine": "CPU",
+                "replicas": 2,
+                "resources": _RESOURCES,
+                "weights": {
+                    "uri": "s3://models/bots/",
+                    "s3": {
+                        "endpoint": "https://minio.example.com:9000",
+                        "region": "eu-central-1",
+                        "addressing": "VirtualHosted",
+                        "caRef": {"kind": "Secret", "name": "our-authority", "key": "ca.crt"},
+                    },
+                    "secretRef": {"name": "store"},
+                },
+                "maxNewTokens": 64,
+            },
             "traffic": {
                 "provider": "GatewayAPI",
                 "gatewayRef": {"name": "public", "namespace": "infra"},
@@ -555,7 +582,13 @@ FULL: dict[str, Json] = {
         },
     ),
     "ModelRevision": changed(
-        MINIMAL["ModelRevision"], "spec.artifact.base", {"uri": "pvc://models/base", "digest": "sha256:aa"}
+        MINIMAL["ModelRevision"],
+        "spec.artifact",
+        {
+            **MINIMAL["ModelRevision"]["spec"]["artifact"],
+            "sizeBytes": 269_060_552,
+            "base": {"uri": "pvc://models/base", "digest": "sha256:aa"},
+        },
     ),
     "EvalWaiver": changed(MINIMAL["EvalWaiver"], "spec.jobs", ["support-bot"]),
 }
@@ -632,6 +665,9 @@ OTHERWISE: dict[str, list[Json]] = {
     ],
     "ModelService": [
         *(changed(FULL["ModelService"], "spec.runtime", runtime) for runtime in (VLLM, CUSTOM)),
+        changed(
+            MINIMAL["ModelService"], "spec.runtime.weights", {"uri": "hf://team/bots", "secretRef": {"name": "hub"}}
+        ),
         changed(MINIMAL["ModelService"], "spec.traffic", LENT),
         changed(MINIMAL["ModelService"], "spec.traffic", BY_PODS),
     ],

@@ -141,6 +141,7 @@ class Model:
     crashed_at: datetime | None = None
     blocked: str | None = None  # the cluster does not run its pods, and says this
     container: Json | None = None  # what the kubelet says of the server
+    first: Json | None = None  # what it says of the init container, which has not ended well
     requests_per_second: float = 10.0  # at 100 percent
     fails: float = 0.01  # share of the requests
     seconds: float = 0.4  # typical latency
@@ -709,7 +710,7 @@ class World:
         self.started[name] = since if item["spec"]["replicas"] else None
         age = (self.now - since).total_seconds()
         ready = model.ready if model.ready is not None else age >= model.starts_in
-        ready = ready and model.blocked is None
+        ready = ready and model.blocked is None and model.first is None
         before = item.get("status", {}).get("conditions", [{}])[0]
         pods = item["spec"]["replicas"] if ready else 0
         pods = model.ready_pods if model.ready_pods is not None else pods
@@ -892,6 +893,13 @@ def a_pod(deployment: Json, model: Model, ready: bool) -> Json:
             "status": {"conditions": [
                 {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": model.blocked}
             ]},
+        }  # fmt: skip
+    if model.first is not None:
+        waits = {"name": "server", "state": {"waiting": {"reason": "PodInitializing"}}}
+        return {
+            "metadata": {"name": "pod", "labels": deployment["metadata"]["labels"]},
+            "status": {"conditions": [{"type": "Ready", "status": "False"}],
+                       "initContainerStatuses": [model.first], "containerStatuses": [waits]},
         }  # fmt: skip
     ended = (
         {"terminated": {"finishedAt": model.crashed_at.isoformat(), "exitCode": 137, "reason": "OOMKilled"}}

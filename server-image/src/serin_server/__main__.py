@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serin_server.config import ServeConfig, load
+from serin_server.config import Placed, ServeConfig, load
 from serin_server.errors import StartError
 from serin_server.result import failure, report
 from serin_server.verify import local_path, verify, verify_base
@@ -47,15 +47,19 @@ def _verified(config: ServeConfig) -> tuple[Path, Path | None]:
     """The model's folder and that of an adapter's base, once every file in them has its digest; another server may
     follow in the same pod."""
     model = config.model
-    folder = local_path(model.uri)
+    folder = _folder(model)
     verify(folder, model.digest, model.uri)
     log.info("model=%s revision=%s is verified", model.uri, config.revision)
     if model.base is None:
         return folder, None
-    base = local_path(model.base.uri)
+    base = _folder(model.base)
     verify_base(folder, base, model.base.digest, model.base.uri)
     log.info("base=%s is verified", model.base.uri)
     return folder, base
+
+
+def _folder(placed: Placed) -> Path:
+    return Path(placed.path) if placed.path is not None else local_path(placed.uri)
 
 
 def _serve(config: ServeConfig) -> None:

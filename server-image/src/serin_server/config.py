@@ -5,16 +5,17 @@ Not here: settings of a single request (`openai.py`).
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from serin_server.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")]
 
-PvcUri = Annotated[str, Field(pattern=r"^pvc://[a-z0-9]", max_length=1024)]
+ModelUri = Annotated[str, Field(pattern=r"^(pvc|s3)://[a-z0-9]|^hf://[A-Za-z0-9]", max_length=1024)]
+Folder = Annotated[str, Field(pattern=r"^/[a-z0-9/-]+$", max_length=256)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -31,19 +32,28 @@ class Job(Document):
     name: Name
 
 
-class Base(Document):
-    """The base model of an adapter: where it lies, and the digest its files must have."""
+class Placed(Document):
+    """Where files lie, and the digest that they must have. `path` is the folder that they were fetched to from a store that the
+    server itself does not know; without it the uri says where a claim is mounted."""
 
-    uri: PvcUri
+    uri: ModelUri
     digest: Digest
+    path: Folder | None = None
+
+    @model_validator(mode="after")
+    def _is_on_this_pod(self) -> Self:
+        if (self.path is None) != self.uri.startswith("pvc://"):
+            raise ValueError("a uri is pvc://, or its files were fetched to a path")
+        return self
 
 
-class Model(Document):
-    """The model: where it lies, the digest its files must have, and the name that requests use. With a base it is an
-    adapter."""
+class Base(Placed):
+    """The base model of an adapter."""
 
-    uri: PvcUri
-    digest: Digest
+
+class Model(Placed):
+    """The model, and the name that requests use. With a base it is an adapter."""
+
     base: Base | None = None
     name: Name
 

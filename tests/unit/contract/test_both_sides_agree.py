@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from serin_operator.api.contract import (
     Base,
     ConsolidateOutput,
+    CopyOutput,
     EvaluateOutput,
     PrepareOutput,
     ServeConfig,
@@ -22,17 +23,21 @@ from serin_operator.api.contract import (
     TrainOutput,
     parse_result,
 )
-from serin_operator.api.v1alpha1 import StageName, deepspeed
+from serin_operator.api.v1alpha1 import ModelRevision, ModelService, StageName, deepspeed
 from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
-from support.jobs import World, a_gate, an_evaluation
+from serin_operator.manifests.serving import Serving, config_map
+from serin_trainer.fetch import _way  # pyright: ignore[reportPrivateUsage]
+from support.jobs import COPIED, World, a_gate, an_evaluation
 from support.jobs import a_service as job_side_service
 from support.objects import FULL, PROVIDED
+from support.service_world import NOON, a_revision, a_service
 
 READERS = {
     StageName.PREPARE: serin_trainer.config.PrepareConfig,
     StageName.TRAIN: serin_trainer.config.TrainConfig,
     StageName.CONSOLIDATE: serin_trainer.config.ConsolidateConfig,
+    StageName.COPY: serin_trainer.config.CopyConfig,
     StageName.EVALUATE: serin_evaluator.config.EvaluateConfig,
 }
 SPECS: dict[str, dict[str, Any]] = {
@@ -59,6 +64,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "LoRA by its defaults": {"method": {"type": "LoRA"}},
     "a learned prompt by its defaults": {"method": {"type": "PromptTuning"}},
     "QLoRA by its defaults": {"method": {"type": "QLoRA"}},
+    "an adapter that is kept, and copied to a bucket": {**COPIED, "method": {"type": "LoRA", "adapter": "Kept"}},
     "from buckets and a hub": {
         "baseModel": {"uri": "s3://models/base", "s3": {"endpoint": "http://minio:9000", "region": "eu-1"},
                       "secretRef": {"name": "store"}},
@@ -107,7 +113,7 @@ def configs(**spec: Any) -> dict[StageName, dict[str, Any]]:
     world.claims = world.claims | {"d"}
     world.service = job_side_service()
     found: dict[StageName, dict[str, Any]] = {}
-    for _ in range(14):
+    for _ in range(17):
         decision = decide_job(world.snapshot())
         for action in decision.actions:
             if isinstance(action, Create) and action.manifest["kind"] == "ConfigMap":
@@ -125,7 +131,9 @@ def configs(**spec: Any) -> dict[StageName, dict[str, Any]]:
 @pytest.mark.parametrize("stage", StageName)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_the_image_reads_what_the_operator_writes(spec: dict[str, Any], stage: StageName) -> None:
-    READERS[stage].model_validate(configs(**spec)[stage])  # extra="forbid" over there: nothing is accepted and ignored
+    READERS[stage].model_validate(
+        configs(**{**COPIED, **spec})[stage]
+    )  # extra="forbid" over there: nothing is accepted and ignored
 
 
 def test_the_server_reads_what_the_operator_writes() -> None:
@@ -145,10 +153,33 @@ def test_the_server_reads_what_the_operator_writes() -> None:
     assert read.model.base is not None
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"uri": "hf://team/bots", "secretRef": {"name": "hub"}},
+        {"uri": "s3://models", "s3": {"endpoint": "https://minio:9000", "caRef": {"name": "ours"}}},
+    ],
+)
+def test_who_fetches_and_who_serves_read_what_the_operator_writes(weights: dict[str, Any]) -> None:
+    service, revision = a_service(), a_revision("a", NOON)
+    service["spec"]["runtime"]["weights"] = weights
+    revision["spec"]["artifact"]["base"] = {"uri": "pvc://models/base", "digest": "sha256:" + "1" * 64}
+    wish = Serving(ModelService.model_validate(service), ModelRevision.model_validate(revision), "server:1", "Always")
+    files = config_map(wish)["data"]
+    fetched = serin_trainer.config.FetchConfig.model_validate_json(files["fetch.json"])
+    served = serin_server.config.ServeConfig.model_validate_json(files["config.json"]).model
+    assert served.base is not None
+    for model, placed in zip(fetched.models, (served, served.base), strict=True):
+        assert placed.path == f"{fetched.output}/{model.folder}"
+        assert placed.digest == model.digest
+        assert placed.uri == _way(fetched, model)[0]
+
+
 GOLDEN_OUTPUTS = {
     "prepare": PrepareOutput,
     "train": TrainOutput,
     "consolidate": ConsolidateOutput,
+    "copy": CopyOutput,
     "evaluate": EvaluateOutput,
 }
 
@@ -164,7 +195,7 @@ def test_every_field_that_the_operator_needs_is_promised_by_the_image(
     assert needed <= names
 
 
-OUTPUTS = {"PrepareOutput", "TrainOutput", "ConsolidateOutput", "Output"}
+OUTPUTS = {"PrepareOutput", "TrainOutput", "ConsolidateOutput", "CopyOutput", "Output"}
 
 
 @pytest.mark.parametrize("stage", GOLDEN_OUTPUTS)

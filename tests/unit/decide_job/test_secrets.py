@@ -8,8 +8,9 @@ import pytest
 from serin_operator.api.v1alpha1 import FineTuneJob, StageName
 from serin_operator.decide.decision import Create, Delete
 from serin_operator.decide.job import decide_job
-from serin_operator.decide.job.secrets import missing_secret, named_secrets, used_secrets
+from serin_operator.decide.job.secrets import named_secrets, used_secrets
 from serin_operator.decide.keys import prepare_key, train_key
+from serin_operator.decide.missing_secrets import missing_secret
 from serin_operator.manifests.secrets import UsedSecret, secret_env, secret_for, variable
 from support.jobs import BASE_DIGEST, DATA_DIGEST, World, job_manifest
 

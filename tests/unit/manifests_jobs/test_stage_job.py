@@ -9,14 +9,14 @@ from serin_operator.decide.decision import Create
 from serin_operator.decide.job import decide_job
 from serin_operator.manifests import names
 from serin_operator.manifests.volumes import claim_of, claim_volumes, joined
-from support.jobs import World
+from support.jobs import COPIED, World
 
 
 def created_by_stage(**spec: Any) -> dict[StageName, dict[str, dict[str, Any]]]:
     """Every manifest of a whole walk, by stage and kind."""
     world = World(spec=spec)
     found: dict[StageName, dict[str, dict[str, Any]]] = {}
-    for _ in range(12):
+    for _ in range(15):
         decision = decide_job(world.snapshot())
         for action in decision.actions:
             labels = action.manifest["metadata"]["labels"] if isinstance(action, Create) else {}
@@ -29,7 +29,7 @@ def created_by_stage(**spec: Any) -> dict[StageName, dict[str, dict[str, Any]]]:
     return found
 
 
-ALL = created_by_stage()
+ALL = created_by_stage(**COPIED)
 
 
 def pod_of(stage: StageName) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def a_pod(
 
 
 DAMAGED = (
-    '{"stage": "Train", "key": "k", "outcome": "Failed", "reason": "ModelDamaged", "message": "model.safetensors has'
+    '{"stage": "Serve", "key": "k", "outcome": "Failed", "reason": "ModelDamaged", "message": "model.safetensors has'
     ' another digest", "advice": "restore it"}'
 )
 
@@ -198,7 +198,14 @@ ENDED: dict[str, Any] = {
     "lastState": {"terminated": {"exitCode": 1}},
 }
 PROVEN: dict[str, Any] = {"state": {"terminated": {"exitCode": 0}}}
+FETCHES: dict[str, Any] = {"name": "fetch", "state": {"running": {"startedAt": "2026-06-01T12:00:00Z"}}}
 PULLING: dict[str, Any] = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
+
+
+def fetched(exit_code: int) -> dict[str, Any]:
+    """The end of who fetches the files, and it is tried again."""
+    end = {"exitCode": exit_code, "finishedAt": "2026-06-01T12:00:00Z"}
+    return {"name": "fetch", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": end}}
 
 
 @pytest.mark.parametrize(
@@ -210,6 +217,13 @@ PULLING: dict[str, Any] = {"state": {"waiting": {"reason": "ImagePullBackOff"}}}
         pytest.param(a_pod(PULLING, first=ENDED), True, id="the proof of its files failed"),
         pytest.param(a_pod(PULLING, first=PROVEN), False, id="proven, and its image cannot be had"),
         pytest.param(a_pod(PULLING, first=RUNS), False, id="its files are being proven"),
+        pytest.param(a_pod(first=fetched(65)), True, id="the files in the store are others"),
+        pytest.param(a_pod(first={**fetched(65), "state": RUNS["state"]}), True, id="others, and it looks again"),
+        pytest.param(a_pod(first=fetched(75)), False, id="the store is away"),
+        pytest.param(a_pod(first=fetched(64)), False, id="its Secret is empty"),
+        pytest.param(a_pod(first=fetched(137)), False, id="who fetches was killed"),
+        pytest.param(a_pod(first=FETCHES), False, id="its files are being fetched"),
+        pytest.param(a_pod(RUNS, first=fetched(0)), True, id="fetched, and its server is not ready"),
         pytest.param(a_pod(PULLING), False, id="its image cannot be had"),
         pytest.param(a_pod(scheduled="False"), False, id="no room"),
         pytest.param(a_pod({"state": {"waiting": {"reason": "ContainerCreating"}}}), False, id="its volume is not there"),
@@ -230,6 +244,12 @@ def test_no_pod_at_all_is_no_chance_and_one_on_its_way_out_does_not_count() -> N
 
 def test_one_pod_that_had_its_chance_is_enough() -> None:
     assert pods_view([a_pod(scheduled="False"), a_pod(RUNS)]).tried
+
+
+def test_an_end_of_who_fetches_is_no_end_of_a_server_unless_the_files_are_others() -> None:
+    """A pod that is made anew while the model has requests, and the store is away."""
+    assert crashed_at(a_pod(first=fetched(75))) is None
+    assert crashed_at(a_pod(first=fetched(65))) == datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def test_the_last_end_of_a_server_counts_but_not_when_its_node_was_lost() -> None:

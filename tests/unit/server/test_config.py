@@ -45,7 +45,11 @@ def test_the_contracts_example_is_accepted(tmp_path: Path) -> None:
         pytest.param({"stage": "Train"}, "stage", id="another stage's config"),
         pytest.param({"threads": 3}, "threads", id="an unknown field"),
         pytest.param({"model": {**document()["model"], "digest": "latest"}}, "model.digest", id="no digest"),
-        pytest.param({"model": {**document()["model"], "uri": "hf://a/b"}}, "model.uri", id="an unverified model"),
+        pytest.param({"model": {**document()["model"], "uri": "http://a/b"}}, "model.uri", id="no store at all"),
+        pytest.param(
+            {"model": {**document()["model"], "uri": "hf://a/b"}}, "model", id="a model that nobody has fetched"
+        ),
+        pytest.param({"model": {**document()["model"], "path": "/mnt/weights/model"}}, "model", id="one in two places"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, Any], field: str) -> None:

@@ -40,6 +40,21 @@ def test_an_untouched_model_lets_the_next_container_start(tmp_path: Path, monkey
     assert main(["--config", str(config), "--verify-only"]) == 0
 
 
+@pytest.mark.parametrize(("content", "code"), [(b"weights", 0), (b"swapped", 65)])
+def test_files_that_were_fetched_are_proven_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, code: int
+) -> None:
+    config, weights = a_pod(tmp_path, monkeypatch)
+    weights.write_bytes(content)
+    fetched = weights.parent.rename(tmp_path / "fetched")
+    document = json.loads(config.read_text())
+    document["model"] |= {"uri": "s3://models/sha256-0", "path": "/fetched"}
+    config.write_text(json.dumps(document))
+    monkeypatch.setattr("serin_server.__main__._folder", lambda placed: fetched)
+    assert main(["--config", str(config), "--verify-only"]) == code
+    assert code == 0 or "model.safetensors of s3://models/sha256-0 has SHA-256" in (tmp_path / "said").read_text()
+
+
 @pytest.mark.parametrize(("of_base", "code"), [(b"base", 0), (b"swapped", 65)])
 def test_the_base_of_an_adapter_is_proven_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_base: bytes, code: int

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import config as configs
 from . import failures
-from .config import AnyConfig, ConsolidateConfig, PrepareConfig, TrainConfig
+from .config import AnyConfig, ConsolidateConfig, CopyConfig, PrepareConfig, TrainConfig
 from .errors import EXIT_DONE, TryAgainError
 from .result import Result, finished, report
 from .uris import pvc_path
@@ -53,6 +53,10 @@ def run(config: AnyConfig) -> Result | None:
         from .train import train
 
         return train(config)
+    if isinstance(config, CopyConfig):
+        from .copying import copy
+
+        return copy(config)
     assert isinstance(config, ConsolidateConfig)
     from .consolidate import consolidate
 

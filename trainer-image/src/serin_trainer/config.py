@@ -10,7 +10,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -595,14 +595,71 @@ class ConsolidateConfig(StageConfig):
     lineage: Lineage
 
 
-AnyConfig = PrepareConfig | TrainConfig | ConsolidateConfig
+class Made(Wish):
+    """Files on a volume, by the digest that they must have."""
+
+    uri: PvcUri
+    digest: Digest
+
+
+class MadeModel(Made):
+    """With a base it is an adapter."""
+
+    base: Made | None = None
+
+
+class CopyTarget(Fetched):
+    uri: str = Field(pattern=r"^s3://\S+$", max_length=512)
+    secret_ref: SecretRef
+
+
+class CopyConfig(StageConfig):
+    stage: Literal["Copy"]
+    model: MadeModel
+    to: CopyTarget
+
+
+class Copies(Fetched):
+    """Where copies of models lie, each under its digest."""
+
+    uri: str = Field(pattern=r"^(s3|hf)://\S+$", max_length=512)
+
+
+class FetchedModel(Wish):
+    folder: str = Field(pattern=r"^[a-z]+$")
+    digest: Digest
+
+
+class FetchConfig(Wish):
+    """What a pod that serves fetches before. It is no stage of a job, and `output` no claim, but a folder of the pod's own."""
+
+    stage: Literal["Fetch"]
+    key: Key
+    job: JobName
+    output: str = Field(pattern=r"^/[a-z0-9/._-]+$")
+    weights: Copies
+    models: list[FetchedModel] = Field(min_length=1)
+
+
+AnyConfig = PrepareConfig | TrainConfig | ConsolidateConfig | CopyConfig
 _ADAPTER: TypeAdapter[AnyConfig] = TypeAdapter(Annotated[AnyConfig, Field(discriminator="stage")])
+Config = TypeVar("Config")
+_FETCH: TypeAdapter[FetchConfig] = TypeAdapter(FetchConfig)
 
 
 def load(path: Path) -> AnyConfig:
     """Reads and checks the config file; what is wrong with it is named by its field."""
+    return _read(path, _ADAPTER)
+
+
+def load_fetch(path: Path) -> FetchConfig:
+    """The same, of a pod that serves."""
+    return _read(path, _FETCH)
+
+
+def _read(path: Path, kind: TypeAdapter[Config]) -> Config:
     try:
-        return _ADAPTER.validate_json(path.read_bytes())
+        return kind.validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigError("InvalidConfig", f"the config {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

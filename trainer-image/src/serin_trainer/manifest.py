@@ -52,13 +52,17 @@ def digest_of(directory: Path) -> str:
 def write(directory: Path, lineage: Mapping[str, Any], hashed: Iterable[FileEntry] = ()) -> tuple[str, list[FileEntry]]:
     """Writes `manifest.json`; returns the digest and what it covers."""
     files = entries(directory, hashed)
+    write_atomically(directory / FILE_NAME, encoded(files, lineage))
+    return digest(files), files
+
+
+def encoded(files: list[FileEntry], lineage: Mapping[str, Any]) -> bytes:
     document = {
         "files": [{"path": file.path, "sizeBytes": file.size_bytes, "sha256": file.sha256} for file in files],
         "digest": digest(files),
         "lineage": lineage,
     }
-    write_atomically(directory / FILE_NAME, (json.dumps(document, indent=1) + "\n").encode())
-    return document["digest"], files
+    return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def _entry(directory: Path, name: str) -> FileEntry:

@@ -1,14 +1,16 @@
-"""`s3://`: objects of a bucket, copied to this pod before they are read. By pyarrow's client, which Parquet needs anyway.
+"""`s3://`: objects of a bucket, copied to this pod before they are read, and files copied there. By pyarrow's client, which
+Parquet needs anyway.
 
 Not here: what else an address may be (`uris.py`), and what the rows are (`reading.py`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ ATTEMPTS = 5  # of one request, with growing pauses, before it is told
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
 PIECE = 4 * 2**20
 
+_WHAT = {"Dataset": "data set", "Model": "base model", "Weights": "copy of the model", "Copy": "copy of the model"}
+_DONE = {"read": "read from", "write": "written to"}
 _URI = re.compile(r"^s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?P<key>(/[\w.@+=-]+)*/?)$", re.ASCII)
 _CLIENT_WORDS = re.compile(r"AWS Error (?P<code>[A-Z_]+)")
 
@@ -40,13 +44,17 @@ class Address:
     key: str
     uri: str
     field: str
-    kind: str  # Dataset or Model, for the reasons of errors
+    kind: str  # of _WHAT, for the reasons of errors
     store: ObjectStore
     secret: str | None
 
     @property
     def what(self) -> str:
-        return "base model" if self.kind == "Model" else "data set"
+        return _WHAT[self.kind]
+
+    @property
+    def verb(self) -> str:
+        return "write" if self.kind == "Copy" else "read"
 
     @property
     def place(self) -> str:
@@ -121,6 +129,58 @@ def fetch_folder(wanted: Address, target: Path, patterns: list[str]) -> None:
             f"put config.json, *.safetensors and tokenizer.json there, or correct {wanted.field}",
         )
     _copy_all(client, wanted, [(prefix + name, target / name) for name in taken])
+
+
+def fetch_objects(wanted: Address, target: Path, names: Iterable[str]) -> None:
+    """Copies objects below a prefix to files of the same names, those that are there."""
+    client = _client(wanted)
+    # Asked for first: a store gives its reasons to who lists, and only a number to who looks for one object.
+    there = set(_below(client, wanted))
+    _copy_all(client, wanted, [(key, target / name) for name in names if (key := _key(wanted, name)) in there])
+
+
+class Writer:
+    """Copies files to objects below a prefix. What lies there already is left as it is."""
+
+    def __init__(self, wanted: Address) -> None:
+        self._client, self._wanted = _client(wanted), wanted
+        try:
+            list(_below(self._client, wanted))  # for the store's reasons, as above
+        except DataError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise  # else it has nothing there yet
+
+    def put(self, name: str, path: Path, sha256: str) -> bool:
+        """Whether it had to be written; `sha256` is the file's."""
+        key, size = _key(self._wanted, name), path.stat().st_size
+        with _told(self._wanted, key):
+            if self._lies_there(key, size, sha256):
+                return False
+            with (
+                path.open("rb") as source,
+                self._client.open_output_stream(f"{self._wanted.bucket}/{key}", compression=None) as copy,
+            ):
+                shutil.copyfileobj(source, copy, PIECE)
+        return True
+
+    def _lies_there(self, key: str, size: int, sha256: str) -> bool:
+        """By its bytes: stores have checksums of their own, of parts that each client cuts in its own way."""
+        from pyarrow.fs import FileType
+
+        place = f"{self._wanted.bucket}/{key}"
+        info = self._client.get_file_info(place)
+        if info.type != FileType.File or info.size != size:
+            return False
+        found = hashlib.sha256()
+        with self._client.open_input_stream(place, compression=None) as source:
+            while piece := source.read(PIECE):
+                found.update(piece)
+        return found.hexdigest() == sha256
+
+
+def _key(wanted: Address, name: str) -> str:
+    prefix = wanted.key.rstrip("/")
+    return f"{prefix}/{name}" if prefix else name
 
 
 def _client(wanted: Address) -> Any:
@@ -211,7 +271,7 @@ def _explained(error: OSError, wanted: Address, key: str) -> DataError:
         return _denied(wanted, key)
     return DataError(
         f"{wanted.kind}Unreachable",
-        f"the {wanted.what} {wanted.uri} could not be read from {wanted.place} ({_short(said)})",
+        f"the {wanted.what} {wanted.uri} could not be {_DONE[wanted.verb]} {wanted.place} ({_short(said)})",
         "it is tried again by itself; check the store, and s3.region and s3.addressing of " + wanted.field,
     )
 
@@ -238,8 +298,8 @@ def _denied(wanted: Address, key: str) -> DataError:
     )
     return DataError(
         f"{wanted.kind}AccessDenied",
-        f"{wanted.place} does not let {who} read {key.removeprefix(f'{wanted.bucket}/')}",
-        f"allow it to list and read there, or name another Secret in {wanted.field}; it is tried again by itself",
+        f"{wanted.place} does not let {who} {wanted.verb} {key.removeprefix(f'{wanted.bucket}/')}",
+        f"allow it to list and {wanted.verb} there, or name another Secret in {wanted.field}; it is tried again by itself",
     )
 
 

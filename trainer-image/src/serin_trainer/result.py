@@ -94,6 +94,13 @@ class ConsolidateOutput(Document):
     files: Count
 
 
+class CopyOutput(Document):
+    uri: str
+    files: Count
+    size_bytes: Count
+    skipped: Count  # that lay there already
+
+
 class NoOutput(Document):
     """A failed stage has none."""
 
@@ -107,7 +114,7 @@ class Result(Document):
     reason: Reason
     message: str
     advice: str
-    output: PrepareOutput | TrainOutput | ConsolidateOutput | NoOutput
+    output: PrepareOutput | TrainOutput | ConsolidateOutput | CopyOutput | NoOutput
 
 
 class PrepareResult(Result):
@@ -125,8 +132,17 @@ class ConsolidateResult(Result):
     output: ConsolidateOutput | NoOutput
 
 
+class CopyResult(Result):
+    stage: Literal["Copy"]
+    output: CopyOutput | NoOutput
+
+
 def succeeded(
-    stage: str, key: str, message: str, output: PrepareOutput | TrainOutput | ConsolidateOutput, advice: str = ""
+    stage: str,
+    key: str,
+    message: str,
+    output: PrepareOutput | TrainOutput | ConsolidateOutput | CopyOutput,
+    advice: str = "",
 ) -> Result:
     return Result(
         stage=stage, key=key, outcome="Succeeded", reason="Succeeded", message=message, advice=advice, output=output

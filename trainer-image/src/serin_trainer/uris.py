@@ -116,6 +116,32 @@ def _from_hub(uri: str, secret: SecretRef | None = None, target: Path | None = N
         )
 
 
+def hub_repository(uri: str) -> str:
+    match = _HUB.match(uri)
+    if match is None or match["revision"]:
+        raise ConfigError("InvalidConfig", f"{uri} is not of the form hf://<organisation>/<repository>")
+    return match["name"]
+
+
+def fetch_from_hub(
+    repository: str, revision: str, field: str, secret: SecretRef | None, target: Path, names: list[str]
+) -> None:
+    """Files of these names, and no others, of a model's revision; the client leaves out those that are there already."""
+    from glob import escape
+
+    from huggingface_hub import snapshot_download
+
+    token = _token(secret)
+    with _hub_errors("Weights", repository, revision, field, secret):
+        snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=[escape(name) for name in names],
+            token=token,
+            local_dir=target,
+        )
+
+
 def _token(secret: SecretRef | None) -> str | Literal[False]:
     """The token that was named, or none: never one that happens to lie about."""
     return credential(secret.name, "HF_TOKEN") if secret is not None else False
@@ -147,7 +173,7 @@ def _hub_errors(kind: str, name: str, revision: str | None, field: str, secret: 
         RevisionNotFoundError,
     )
 
-    what = "model" if kind == "Model" else "data set"
+    what = "data set" if kind == "Dataset" else "model"
     try:
         yield
     except GatedRepoError as error:

@@ -223,6 +223,39 @@ ModelUri = Annotated[
     ),
 ]
 
+BucketUri = Annotated[
+    str,
+    Field(
+        max_length=256,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"self.matches('^{_BUCKET}(/[A-Za-z0-9._@+=-]+)*/?$') && {_NO_PARENT}",
+                    "uri must be s3://<bucket> or s3://<bucket>/<path>, without '..'",
+                )
+            ]
+        ),
+    ),
+]
+
+# The revision at a hub is the model's, so nobody else names one.
+CopiesUri = Annotated[
+    str,
+    Field(
+        max_length=256,
+        json_schema_extra=field_rules(
+            [
+                rule(
+                    f"(self.matches('^{_BUCKET}(/[A-Za-z0-9._@+=-]+)*/?$') && {_NO_PARENT})"
+                    " || self.matches('^hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$')",
+                    "uri must be s3://<bucket>[/<path>], without '..', or hf://<organisation>/<repository>, without a"
+                    " revision: each model is at the folder or revision named by its digest",
+                )
+            ]
+        ),
+    ),
+]
+
 Endpoint = Annotated[
     str,
     Field(

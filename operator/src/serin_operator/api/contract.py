@@ -18,6 +18,8 @@ from serin_operator.api.v1alpha1 import (
     Cleaning,
     ComparedTo,
     ComparisonMethod,
+    Copies,
+    CopyTo,
     Dataset,
     DataSource,
     EarlyStopping,
@@ -214,10 +216,36 @@ class ConsolidateConfig(_Config):
 
 
 class Base(_Contract):
-    """The base model of an adapter."""
+    """The base model of an adapter. `path` is where its files were fetched to, if they were."""
 
     uri: str
     digest: str
+    path: str | None = None
+
+
+class CopiedModel(_Contract):
+    uri: str
+    digest: str
+    base: Base | None = None
+
+
+class CopyConfig(_Config):
+    model: CopiedModel
+    to: CopyTo
+
+
+class FetchedModel(_Contract):
+    """A folder of that name is made of the files of this digest."""
+
+    folder: str
+    digest: str
+
+
+class FetchConfig(_Config):
+    """`output` is a folder of the pod's own."""
+
+    weights: Copies
+    models: tuple[FetchedModel, ...]
 
 
 class RoleModel(_Contract):
@@ -291,8 +319,11 @@ class EvaluateConfig(_Config):
 
 
 class ServedModel(_Contract):
+    """`path` is where the files were fetched to, if they were."""
+
     uri: str
     digest: str
+    path: str | None = None
     base: Base | None = None
     name: str
 
@@ -307,9 +338,10 @@ class ServeConfig(_Config):
 
 
 class StageResult(_Contract):
-    """What a pod says at its end, in at most 4,096 bytes of its termination message."""
+    """What a pod says at its end, in at most 4,096 bytes of its termination message. The stages of a job are not all that
+    speak: Serve and Fetch do as well."""
 
-    stage: StageName
+    stage: str
     key: str
     outcome: StageOutcome
     reason: str
@@ -359,6 +391,10 @@ class TrainOutput(_Contract):
     zero_stage: int | None = None
     precision: str | None = None
     warnings: tuple[TrainingWarning, ...] = ()
+
+
+class CopyOutput(_Contract):
+    uri: str
 
 
 class ConsolidateOutput(_Contract):
@@ -422,6 +458,7 @@ _OUTPUTS: Final[dict[StageName, type[_Contract]]] = {
     StageName.PREPARE: PrepareOutput,
     StageName.TRAIN: TrainOutput,
     StageName.CONSOLIDATE: ConsolidateOutput,
+    StageName.COPY: CopyOutput,
     StageName.EVALUATE: EvaluateOutput,
 }
 

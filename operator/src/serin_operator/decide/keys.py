@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, cast
 
-from serin_operator.api.v1alpha1 import Consolidated, FineTuneJobSpec, Health, Method, MethodType
+from serin_operator.api.v1alpha1 import Consolidated, CopyTo, FineTuneJobSpec, Health, Method, MethodType
 
 KEY_LENGTH = 16
 
@@ -35,7 +35,7 @@ def data_key(spec: FineTuneJobSpec) -> str:
         _without_secrets(spec.base_model.manifest()),
         _without_secrets(spec.data.manifest()),
         spec.hyperparameters.max_sequence_length,
-        spec.artifacts.manifest(),
+        spec.artifacts.place,
         *(["with the base model"] if spec.copies_public_base else []),
         *(["unpacked"] if spec.method.prompts and spec.data.packing is None else []),
         *([_chosen_by(spec)] if spec.method.type is MethodType.AUTO else []),
@@ -85,10 +85,15 @@ def train_key(spec: FineTuneJobSpec, base_model_digest: str, data_digest: str) -
         spec.method.trained.manifest(),
         spec.hyperparameters.filled(),
         [*size, distribution.deepspeed.manifest()],
-        spec.artifacts.manifest(),
+        spec.artifacts.place,
         *best,
         *ended,
     )
+
+
+def copy_key(digest: str, to: CopyTo) -> str:
+    """A copy is done when this model lies there; who may write it does not matter."""
+    return key_of("copy", digest, _without_secrets(to.manifest()))
 
 
 def model_key(train: str, method: Method) -> str:

@@ -1,7 +1,8 @@
 """The container that serves a model, by engine: Serin's CPU server, vLLM, or any other OpenAI server.
 
-Every engine reads the files of the revision from a read-only volume, and only after their digests were proven: the CPU server
-does that itself, the others start behind `verifier`. What was evaluated is what is served, or nothing is.
+Every engine reads the files of the revision from a read-only volume, and only after their digests were proven: by who fetched
+them (`weights.py`); on a claim by the CPU server itself, and for the others by `verifier`. What was evaluated is what is served,
+or nothing is.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from typing import Any
 from serin_operator.api.v1alpha1 import Custom, Engine, Resources, Runtime, Vllm
 from serin_operator.manifests import pods
 from serin_operator.manifests.quantities import whole_cores
-from serin_operator.manifests.volumes import path_of
 
 Json = dict[str, Any]
 PORT = 8000
@@ -44,12 +44,12 @@ class Named:
     pull_policy: str
 
 
-def server(runtime: Runtime, uri: str, name: str, ours: Named, mounts: Sequence[Json]) -> Json:
-    """The container `server`: `uri` is the model's address, `name` what requests call it, `ours` Serin's server image."""
+def server(runtime: Runtime, path: str, name: str, ours: Named, mounts: Sequence[Json]) -> Json:
+    """The container `server`: `path` is where the model's files are, `name` what requests call it, `ours` Serin's server image."""
     if runtime.vllm is not None:
-        special = _vllm(runtime.vllm, path_of(uri), name)
+        special = _vllm(runtime.vllm, path, name)
     elif runtime.custom is not None:
-        special = _custom(runtime.custom, path_of(uri), name)
+        special = _custom(runtime.custom, path, name)
     else:
         special = _cpu(runtime.resources, ours)
     health = runtime.custom.health_path if runtime.custom is not None else "/health"

@@ -10,11 +10,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-from serin_operator.api.contract import Base, JobName, ServeConfig, ServedModel
-from serin_operator.api.v1alpha1 import API_VERSION, Engine, ModelRevision, ModelService
-from serin_operator.manifests import names, pods
+from serin_operator.api.contract import Base, FetchConfig, JobName, ServeConfig, ServedModel
+from serin_operator.api.v1alpha1 import API_VERSION, Copies, Engine, ModelArtifact, ModelRevision, ModelService
+from serin_operator.manifests import names, pods, weights
 from serin_operator.manifests.engines import DRAIN_SECONDS, PORT, Named, server, verifier
-from serin_operator.manifests.volumes import claim_volumes
+from serin_operator.manifests.volumes import claim_volumes, path_of
 
 DEFAULT_MAX_NEW_TOKENS = 128
 MAX_QUEUE = 64
@@ -32,6 +32,7 @@ class Serving:
     image: str
     pull_policy: str
     replicas: int | None = None  # pods; as many as the service says when it is None
+    fetcher: str = ""  # the image that fetches weights, where pods do
     says: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ def serving_objects(wish: Serving) -> tuple[Mapping[str, Any], ...]:
 
 
 def config_map(wish: Serving) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _meta(wish), "data": {"config.json": _config(wish)}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _meta(wish), "data": _configs(wish)}
 
 
 def service(wish: Serving) -> dict[str, Any]:
@@ -91,22 +92,56 @@ def deployment(wish: Serving) -> dict[str, Any]:
     }
 
 
-def _config(wish: Serving) -> str:
+def _configs(wish: Serving) -> dict[str, str]:
+    """By the names of their files."""
+    found = {"config.json": _written(_config(wish))}
+    copies = wish.service.spec.runtime.weights
+    if copies is not None:
+        artifact = wish.revision.spec.artifact
+        found[weights.CONFIG] = _written(weights.fetch_config(copies, artifact, _key(artifact), _job(wish)))
+    return found
+
+
+def _written(config: ServeConfig | FetchConfig) -> str:
+    return json.dumps(config.dump(), indent=1, sort_keys=True)
+
+
+def _key(artifact: ModelArtifact) -> str:
+    return artifact.digest.removeprefix("sha256:")[:16]
+
+
+def _job(wish: Serving) -> JobName:
+    meta = wish.service.metadata
+    return JobName(namespace=meta.namespace, name=meta.name)
+
+
+def _config(wish: Serving) -> ServeConfig:
     meta, artifact = wish.service.metadata, wish.revision.spec.artifact
-    base = Base(uri=artifact.base.uri, digest=artifact.base.digest) if artifact.base is not None else None
-    config = ServeConfig(
+    return ServeConfig(
         stage="Serve",
-        key=artifact.digest.removeprefix("sha256:")[:16],
-        job=JobName(namespace=meta.namespace, name=meta.name),
+        key=_key(artifact),
+        job=_job(wish),
         output="",
-        model=ServedModel(uri=artifact.uri, digest=artifact.digest, base=base, name=meta.name),
+        model=_served(wish.service.spec.runtime.weights, artifact, meta.name),
         revision=wish.revision.metadata.name,
         port=PORT,
         max_new_tokens=wish.service.spec.runtime.max_new_tokens or DEFAULT_MAX_NEW_TOKENS,
         max_queue=MAX_QUEUE,
         feedback_key=_feedback_key(meta.uid) if wish.service.spec.runtime.engine is Engine.CPU else None,
     )
-    return json.dumps(config.dump(), indent=1, sort_keys=True)
+
+
+def _served(copies: Copies | None, artifact: ModelArtifact, name: str) -> ServedModel:
+    """The model on its claim, or as it was fetched."""
+    if copies is None:
+        base = Base(uri=artifact.base.uri, digest=artifact.base.digest) if artifact.base is not None else None
+        return ServedModel(uri=artifact.uri, digest=artifact.digest, base=base, name=name)
+
+    def fetched(digest: str, folder: str) -> dict[str, str]:
+        return {"uri": weights.copy_address(copies, digest), "digest": digest, "path": weights.path_of(folder)}
+
+    base = Base(**fetched(artifact.base.digest, weights.BASE)) if artifact.base is not None else None
+    return ServedModel(**fetched(artifact.digest, weights.MODEL), base=base, name=name)
 
 
 def _feedback_key(uid: str) -> str:
@@ -136,7 +171,7 @@ def _pod_meta(wish: Serving) -> dict[str, Any]:
     return {
         "labels": _labels(wish),
         "annotations": {
-            CONFIG_HASH: _hash(_config(wish)),
+            CONFIG_HASH: _hash("".join(_configs(wish).values())),
             "prometheus.io/scrape": "true",
             "prometheus.io/port": str(PORT),
             "prometheus.io/path": "/metrics",
@@ -145,23 +180,52 @@ def _pod_meta(wish: Serving) -> dict[str, Any]:
 
 
 def _pod_spec(wish: Serving) -> dict[str, Any]:
-    artifact, runtime = wish.revision.spec.artifact, wish.service.spec.runtime
-    read = [artifact.uri, *([artifact.base.uri] if artifact.base is not None else [])]
-    claims, claim_mounts = claim_volumes(read, [])
+    runtime = wish.service.spec.runtime
     scratch, scratch_mounts = pods.scratch_volumes()
     config, config_mount = pods.config_volume(wish.name)
-    mounts = [config_mount, *scratch_mounts, *claim_mounts]
+    brought = _from_claims(wish, [config_mount, *scratch_mounts])
+    if runtime.weights is not None:
+        brought = _fetched(wish, runtime.weights, [config_mount, *scratch_mounts])
     ours = Named(wish.image, wish.pull_policy)
+    mounts = [config_mount, *scratch_mounts, *brought.mounts]
     spec = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pods.POD_SECURITY,
         "terminationGracePeriodSeconds": DRAIN_SECONDS + GRACE_SECONDS,
-        "containers": [server(runtime, artifact.uri, wish.service.metadata.name, ours, mounts)],
-        "volumes": [config, *scratch, *claims],
+        "containers": [server(runtime, brought.path, wish.service.metadata.name, ours, mounts)],
+        "volumes": [config, *scratch, *brought.volumes],
     }
-    # Serin's own server proves the files itself, before it listens.
-    return spec if runtime.engine is Engine.CPU else {"initContainers": [verifier(ours, mounts)], **spec}
+    return {"initContainers": list(brought.first), **spec} if brought.first else spec
+
+
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    """How the files come into the pod: where the server finds them, on which volumes, and what runs before it."""
+
+    path: str
+    volumes: list[dict[str, Any]]
+    mounts: list[dict[str, Any]]
+    first: tuple[dict[str, Any], ...] = ()
+
+
+def _from_claims(wish: Serving, mounts: list[dict[str, Any]]) -> _Brought:
+    """Serin's own server proves the files itself, before it listens; before the others stands who does."""
+    artifact = wish.revision.spec.artifact
+    read = [artifact.uri, *([artifact.base.uri] if artifact.base is not None else [])]
+    claims, claim_mounts = claim_volumes(read, [])
+    proves = wish.service.spec.runtime.engine is Engine.CPU
+    first = () if proves else (verifier(Named(wish.image, wish.pull_policy), [*mounts, *claim_mounts]),)
+    return _Brought(path_of(artifact.uri), claims, claim_mounts, first)
+
+
+def _fetched(wish: Serving, copies: Copies, mounts: list[dict[str, Any]]) -> _Brought:
+    artifact = wish.revision.spec.artifact
+    believed, believed_mounts = weights.authorities_of(copies)
+    fetching = [*mounts, weights.weights_mount(read_only=False), *believed_mounts]
+    first = weights.fetcher(copies, artifact, Named(wish.fetcher, wish.pull_policy), fetching)
+    volumes = [weights.weights_volume(artifact), *believed]
+    return _Brought(weights.path_of(weights.MODEL), volumes, [weights.weights_mount(read_only=True)], (first,))
 
 
 def _fingerprinted(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from serin_operator.api.contract import parse_result
+from serin_operator.manifests import weights
 from serin_operator.observe.fields import Json, by_type, part, parts
 
-MAX_TEXT = 300
+MAX_TEXT = 500
+OTHER_FILES = 65  # the contract's exit code for a model that is not what it should be
 _NODE_LOST = {"Unknown", "ContainerStatusUnknown"}  # the node went away under it: not the server's doing
 
 
@@ -27,12 +29,12 @@ def pods_view(pods: Sequence[Json]) -> PodsView:
 
 
 def tried(pod: Json) -> bool:
-    """It is not ready, although its server runs or has ended, or what proves the model's files has ended badly. A pod that
-    waits for a place, an image, a volume or a Secret says nothing of the model."""
+    """It is not ready, although its server runs or has ended, or what proves the model's files has found others. A pod that
+    waits for a place, an image, a volume, a Secret or a store says nothing of the model."""
     if part(by_type(parts(pod, "status", "conditions")), "Ready").get("status") == "True":
         return False
     running = ["running" in part(container, "state") for container in parts(pod, "status", "containerStatuses")]
-    return any(running) or any(_ended(container) is not None for container in _containers(pod))
+    return any(running) or any(_of_the_model(container) is not None for container in _containers(pod))
 
 
 def trouble(pod: Json) -> str:
@@ -73,7 +75,7 @@ def crashed_at(pod: Json) -> datetime | None:
     ends = [
         datetime.fromisoformat(ended["finishedAt"])
         for container in _containers(pod)
-        if (ended := _ended(container)) is not None
+        if (ended := _of_the_model(container)) is not None
         and ended.get("finishedAt")
         and ended.get("reason") not in _NODE_LOST
     ]
@@ -83,6 +85,15 @@ def crashed_at(pod: Json) -> datetime | None:
 def _ended(container: Json) -> Json | None:
     """The last end of this container, whether it runs again or not."""
     return part(container, "state", "terminated") or part(container, "lastState", "terminated") or None
+
+
+def _of_the_model(container: Json) -> Json | None:
+    """The last end of this container, when it says something of the model. Who fetches the files does so in one case: they
+    are others than were judged. A store that cannot be reached, a full disk, a kill say nothing."""
+    ended = _ended(container)
+    if ended is not None and container.get("name") == weights.NAME and ended.get("exitCode") != OTHER_FILES:
+        return None
+    return ended
 
 
 def _containers(pod: Json) -> list[Json]:

@@ -28,6 +28,7 @@ from serin_operator.decide.service import (
     experiment,
     facts,
     failing,
+    fetching,
     history,
     hostnames,
     monitoring,
@@ -156,7 +157,7 @@ def snapshot_of(found: Found, settings: Settings, sources: tuple[str, ...], now:
             for item in [*found.config_maps, *found.services, *found.deployments]
             if owned_by(item, service.metadata.uid)
         ),
-        servings=_servings(found.deployments, found.services, found.pods),
+        servings=fetching.explained(service, _servings(found.deployments, found.services, found.pods)),
         route=_route(found, service),
         gateway=gateway_view(found.gateway),
         look=None,
@@ -253,6 +254,7 @@ def _serving_settings(settings: Settings, sources: tuple[str, ...]) -> ServingSe
         pull_policy=settings.image_pull_policy,
         scale_down_delay=timedelta(seconds=settings.scale_down_delay_seconds),
         sources=sources,
+        fetcher=settings.images.trainer,
     )
 
 

@@ -23,6 +23,8 @@ from serin_operator.api.v1alpha1.commands import (
 )
 from serin_operator.api.v1alpha1.data import (
     Cleaning,
+    Copies,
+    CopyTo,
     Data,
     DataSource,
     LossOn,
@@ -30,6 +32,7 @@ from serin_operator.api.v1alpha1.data import (
     ModelSource,
     NearDuplicates,
     NearDuplicatesAction,
+    ObjectStore,
     OverlapAction,
     OverlapBound,
     Packing,

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from serin_operator.api.base import (
     ApiModel,
+    BucketUri,
+    CopiesUri,
     DataUri,
     Endpoint,
     ModelUri,
@@ -77,6 +79,31 @@ class ModelSource(ApiModel):
     def copied(self) -> bool:
         """Whether Prepare copies it to the artifacts: later pods have no credentials and know no buckets."""
         return self.secret_ref is not None or self.uri.startswith("s3://")
+
+
+class Copies(ApiModel):
+    """Where copies of models lie: `<uri>/sha256-<digest>/` in a bucket, or the revision `sha256-<digest>` of a repository of
+    the Hugging Face hub. Who put them there does not matter: each file is proven by its digest before it is used."""
+
+    model_config = rules(_STORE_RULES[0])
+
+    uri: CopiesUri
+    s3: ObjectStore | None = None
+    secret_ref: Annotated[LocalRef | None, _SECRET] = None
+
+
+class CopyTo(ApiModel):
+    """A bucket that finished models are copied to, each into the folder `sha256-<digest>` below the uri."""
+
+    uri: BucketUri
+    s3: ObjectStore | None = None
+    secret_ref: Annotated[
+        LocalRef,
+        Field(
+            description="The Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN of"
+            " somebody who may list, read and write below the uri. Only the pod that copies is given them."
+        ),
+    ]
 
 
 class RowFormat(StrEnum):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from serin_operator.api.base import ApiModel, Name, PvcUri, list_map, rule, rules
 from serin_operator.api.v1alpha1.approval import GivenApproval
-from serin_operator.api.v1alpha1.data import Data, ModelSource
+from serin_operator.api.v1alpha1.data import CopyTo, Data, ModelSource
 from serin_operator.api.v1alpha1.deepspeed import DeepSpeed
 from serin_operator.api.v1alpha1.gate import Ratings
 from serin_operator.api.v1alpha1.method import Method
@@ -159,9 +159,20 @@ class Checkpoints(ApiModel):
 
 
 class Artifacts(ApiModel):
-    """Where data, checkpoints, models and reports are written."""
+    """Where data, checkpoints, models and reports are written, and where the finished model is copied to beside."""
 
     uri: PvcUri
+    copy_to: Annotated[
+        CopyTo | None,
+        Field(
+            description="Before it is evaluated the model is copied there, for servers that do not mount the volume."
+        ),
+    ] = None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What keys depend on: a copy makes no other model."""
+        return {"uri": self.uri}
 
 
 class Rollout(ApiModel):
@@ -285,6 +296,7 @@ class StageName(StrEnum):
     PREPARE = "Prepare"
     TRAIN = "Train"
     CONSOLIDATE = "Consolidate"
+    COPY = "Copy"  # only of jobs with `artifacts.copyTo`
     EVALUATE = "Evaluate"
 
 

@@ -25,10 +25,12 @@ class ModelBase(ApiModel):
 
 
 class ModelArtifact(ApiModel):
-    """Where the model lies and what it is: the digest of its manifest. That of an adapter covers its base's digest."""
+    """Where the model lies and what it is: the digest of its manifest. That of an adapter covers its base's digest.
+    `sizeBytes` is that of its files, without a base's."""
 
     uri: MadeUri
     digest: Word
+    size_bytes: Annotated[int, Field(ge=0)] | None = None
     base: ModelBase | None = None
 
 

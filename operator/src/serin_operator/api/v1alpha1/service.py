@@ -9,6 +9,7 @@ from pydantic import Field
 from serin_operator.api.base import ApiModel, Hostname, Name, decimal, field_rules, list_map, object_name, rule, rules
 from serin_operator.api.v1alpha1.approval import ApprovalStatus, GivenApproval, GroupName
 from serin_operator.api.v1alpha1.commands import CommandStatus, PauseStatus, RollbackStatus
+from serin_operator.api.v1alpha1.data import Copies
 from serin_operator.api.v1alpha1.experiment import Experiment, ExperimentStatus
 from serin_operator.api.v1alpha1.gate import ORDERED
 from serin_operator.api.v1alpha1.selectors import Selector, points, token
@@ -139,6 +140,13 @@ class Runtime(ApiModel):
     engine: Engine
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     resources: Resources = Resources()
+    weights: Annotated[
+        Copies | None,
+        Field(
+            description="Where pods fetch the model's files from, onto their node's disk. Without it they mount the claim that"
+            " the model was written to."
+        ),
+    ] = None
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     vllm: Vllm | None = None
     custom: Custom | None = None

@@ -9,6 +9,12 @@ def data_authorities(spec: FineTuneJobSpec) -> tuple[Authority, ...]:
     return tuple(one.ca_ref for one in stores if one is not None and one.ca_ref is not None)
 
 
+def copy_authorities(spec: FineTuneJobSpec) -> tuple[Authority, ...]:
+    """Of the store that the model is copied to."""
+    store = spec.artifacts.copy_to.s3 if spec.artifacts.copy_to is not None else None
+    return (store.ca_ref,) if store is not None and store.ca_ref is not None else ()
+
+
 def trackers_authorities(spec: FineTuneJobSpec) -> tuple[Authority, ...]:
     """Of the servers that training tells."""
     if spec.tracking is None:

@@ -48,6 +48,7 @@ from serin_operator.decide.job.plans import (
     Measuring,
     base_model,
     consolidate_plan,
+    copy_plan,
     evaluate_plan,
     measured_by_one,
     prepare_plan,
@@ -92,6 +93,8 @@ def _walk(s: JobSnapshot, o: Outlook) -> None:
         return
     o.model_digest = candidate.digest
     _register(s, o, candidate, prepared)
+    if not _copied(s, o, candidate):
+        return
     if o.final_revision is not None or (not s.job.spec.gates and not s.asking):
         return
     _evaluate_and_judge(s, o, candidate, prepared)
@@ -152,7 +155,7 @@ def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | N
     if earlier is not None and not _journal_has(s, StageName.CONSOLIDATE, model_wanted):
         o.reused = earlier.metadata.name
         artifact = earlier.spec.artifact
-        return Candidate(artifact.uri, artifact.digest, artifact.base)
+        return Candidate(artifact.uri, artifact.digest, artifact.base, artifact.size_bytes)
     training = _take(s, o, train_plan(s, prepared))
     if training is None:
         return None
@@ -162,7 +165,7 @@ def _model(s: JobSnapshot, o: Outlook, prepared: PrepareOutput) -> Candidate | N
     if merged is None:
         return None
     model = ConsolidateOutput.model_validate(merged.entry.output)
-    return Candidate(model.model_uri, model.digest, served_with(s.job.spec, prepared))
+    return Candidate(model.model_uri, model.digest, served_with(s.job.spec, prepared), model.size_bytes)
 
 
 def _journal_has(s: JobSnapshot, stage: StageName, key: str) -> bool:
@@ -187,6 +190,12 @@ def _register(s: JobSnapshot, o: Outlook, candidate: Candidate, prepared: Prepar
     o.known_revision = existing
     if _fate_is_decided(existing):
         o.final_revision = existing
+
+
+def _copied(s: JobSnapshot, o: Outlook, candidate: Candidate) -> bool:
+    """The copy lies there, or none is wanted. It comes before the verdict: what is let in can be fetched."""
+    to = s.job.spec.artifacts.copy_to
+    return to is None or _take(s, o, copy_plan(s, candidate, to)) is not None
 
 
 def _fate_is_decided(revision: ModelRevision) -> bool:

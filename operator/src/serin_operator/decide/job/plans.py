@@ -7,6 +7,8 @@ from typing import Any
 from serin_operator.api.contract import (
     Base,
     ConsolidateConfig,
+    CopiedModel,
+    CopyConfig,
     EvaluateConfig,
     EvaluateJudge,
     EvaluatePreference,
@@ -29,6 +31,7 @@ from serin_operator.api.contract import (
 )
 from serin_operator.api.v1alpha1 import (
     Authority,
+    CopyTo,
     Data,
     Dataset,
     FineTuneJobSpec,
@@ -49,13 +52,13 @@ from serin_operator.api.v1alpha1 import (
     StageStatus,
     Wandb,
 )
-from serin_operator.decide.job.authorities import data_authorities, trackers_authorities
+from serin_operator.decide.job.authorities import copy_authorities, data_authorities, trackers_authorities
 from serin_operator.decide.job.demands import Asked, asked_suites, opponent
 from serin_operator.decide.job.recipe import told
-from serin_operator.decide.job.secrets import judges_secrets, trackers_secrets, used_secrets
+from serin_operator.decide.job.secrets import copy_secrets, judges_secrets, trackers_secrets, used_secrets
 from serin_operator.decide.job.snapshot import JobSnapshot
 from serin_operator.decide.job.stages import Plan
-from serin_operator.decide.keys import key_of, model_key, prepare_key, train_key
+from serin_operator.decide.keys import copy_key, key_of, model_key, prepare_key, train_key
 from serin_operator.manifests.quantities import whole_mebibytes
 from serin_operator.manifests.secrets import UsedSecret
 from serin_operator.manifests.stage_job import StageJob
@@ -65,6 +68,7 @@ _DIRECTORY = {
     StageName.PREPARE: "prepare",
     StageName.TRAIN: "train",
     StageName.CONSOLIDATE: "model",
+    StageName.COPY: "copy",
     StageName.EVALUATE: "evaluate",
 }
 
@@ -77,6 +81,7 @@ class Candidate:
     uri: str
     digest: str
     base: ModelBase | None = None
+    size_bytes: int | None = None
 
 
 def prepare_plan(s: JobSnapshot) -> Plan:
@@ -301,6 +306,21 @@ def consolidate_plan(
         ),
     )
     return _plan(s, StageName.CONSOLIDATE, key, config.dump(), (base.uri,))
+
+
+def copy_plan(s: JobSnapshot, candidate: Candidate, to: CopyTo) -> Plan:
+    """The model as it lies on its volume, and with an adapter its base: who serves it from there mounts neither."""
+    base = Base(uri=candidate.base.uri, digest=candidate.base.digest) if candidate.base is not None else None
+    key = copy_key(candidate.digest, to)
+    config = CopyConfig(
+        **_common(s, StageName.COPY, key),
+        model=CopiedModel(uri=candidate.uri, digest=candidate.digest, base=base),
+        to=to,
+    )
+    reads = (candidate.uri, *([base.uri] if base is not None else []))
+    secrets = tuple(secret for _, secret in copy_secrets(s.job.spec))
+    authorities = copy_authorities(s.job.spec)
+    return _plan(s, StageName.COPY, key, config.dump(), reads, secrets=secrets, authorities=authorities)
 
 
 @dataclass(frozen=True, slots=True)

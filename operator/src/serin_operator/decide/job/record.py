@@ -25,7 +25,9 @@ def revision_manifest(
     spec = ModelRevisionSpec(
         model_service_ref=LocalRef(name=service),
         job_ref=JobRef(name=job.metadata.name, uid=job.metadata.uid),
-        artifact=ModelArtifact(uri=candidate.uri, digest=candidate.digest, base=candidate.base),
+        artifact=ModelArtifact(
+            uri=candidate.uri, digest=candidate.digest, size_bytes=candidate.size_bytes, base=candidate.base
+        ),
         lineage=Lineage(
             base_model_uri=job.spec.base_model.uri,
             base_model_digest=prepared.base_model_digest,

@@ -1,19 +1,10 @@
-"""Which Secrets a job names, where, and what it means when a pod waits for one. No Secret is ever read.
+"""Which Secrets a job names, and where. No Secret is ever read."""
 
-That one is missing is known from its kubelet, which does not start the container and says why.
-"""
-
-import re
 from collections.abc import Iterable
-from typing import Final
 
 from serin_operator.api.v1alpha1 import FineTuneJobSpec, MlflowAuthentication
 from serin_operator.decide.job.demands import Asked
 from serin_operator.manifests.secrets import JUDGE_KEYS, MLFLOW_KEYS, WANDB_KEYS, UsedSecret, secret_for
-
-# The kubelet's words (pkg/kubelet/kubelet_pods.go).
-_NO_SECRET: Final = re.compile(r'secrets? "(?P<secret>[^"]+)" not found')
-_NO_KEY: Final = re.compile(r"couldn't find key (?P<key>\S+) in Secret [^/\s]+/(?P<secret>[a-z0-9.-]+)")
 
 
 def named_secrets(spec: FineTuneJobSpec) -> list[tuple[str, UsedSecret]]:
@@ -57,22 +48,7 @@ def trackers_secrets(spec: FineTuneJobSpec) -> list[tuple[str, UsedSecret]]:
     return found
 
 
-def missing_secret(named: list[tuple[str, UsedSecret]], namespace: str, said: str) -> tuple[str, str] | None:
-    """A reason and a sentence when what the kubelet says is that one of these Secrets, or a key of it, is missing."""
-    no_key, no_secret = _NO_KEY.search(said), _NO_SECRET.search(said)
-    found = no_key or no_secret
-    if found is None:
-        return None
-    name = found["secret"]
-    fields = [(field, secret) for field, secret in named if secret.name == name]
-    if not fields:
-        return None
-    keys = sorted({key for _field, secret in fields for key in secret.keys})
-    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-    where = f"{fields[0][0]}{more} names the Secret {name!r} of namespace {namespace!r}"
-    if no_key is not None:
-        return "SecretKeyMissing", f"{where}, which has no key {no_key['key']}; add it, and the pod starts by itself"
-    return (
-        "SecretNotFound",
-        f"{where}, which does not exist; create it with {' and '.join(keys)}, and the pod starts by itself",
-    )
+def copy_secrets(spec: FineTuneJobSpec) -> list[tuple[str, UsedSecret]]:
+    """That of the bucket that the model is copied to. Only the pod that copies is given it."""
+    to = spec.artifacts.copy_to
+    return [("spec.artifacts.copyTo.secretRef", secret_for(to.secret_ref.name, to.uri))] if to is not None else []

@@ -13,8 +13,9 @@ from serin_operator.api.v1alpha1 import StageName, StageOutcome, StageStatus
 from serin_operator.decide.decision import Action, Create, Delete
 from serin_operator.decide.job.demands import asked_suites
 from serin_operator.decide.job.failures import LONGEST_PAUSE, Failure, Turn, explain, pause
-from serin_operator.decide.job.secrets import judges_secrets, missing_secret, named_secrets, trackers_secrets
+from serin_operator.decide.job.secrets import copy_secrets, judges_secrets, named_secrets, trackers_secrets
 from serin_operator.decide.job.snapshot import JobSnapshot, RunPhase, StageRun
+from serin_operator.decide.missing_secrets import missing_secret
 from serin_operator.manifests.stage_job import StageJob, stage_objects
 
 POLL_RUNNING = timedelta(seconds=15)  # Jobs and pods are watched; this only bounds the harm of a missed event
@@ -163,7 +164,7 @@ def _why_waiting(s: JobSnapshot, entry: StageStatus, run: StageRun) -> tuple[str
         return _held(entry, run)
     spec = s.job.spec
     judges = judges_secrets(asked_suites((s.gates or {}).values(), s.asking))
-    named = [*judges, *named_secrets(spec), *trackers_secrets(spec)]
+    named = [*judges, *named_secrets(spec), *trackers_secrets(spec), *copy_secrets(spec)]
     missing = missing_secret(named, s.job.metadata.namespace, run.waiting)
     return missing or (run.waiting_reason or "Running", run.waiting)
 
@@ -239,8 +240,8 @@ def _retry_at(
         return s.now + pause(interruptions, ran)
     if failure.turn is Turn.UNKNOWN:
         return s.now + pause(restarts, ran) if restarts <= s.job.spec.distribution.max_restarts else None
-    if failure.turn is Turn.DATA and plan.stage in (StageName.PREPARE, StageName.EVALUATE):
-        return s.now + s.configured.prepare_retry  # a file can be mended without touching the spec
+    if failure.turn is Turn.DATA and plan.stage in (StageName.PREPARE, StageName.COPY, StageName.EVALUATE):
+        return s.now + s.configured.prepare_retry  # a file or a bucket can be mended without touching the spec
     return None
 
 

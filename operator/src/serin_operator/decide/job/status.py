@@ -44,6 +44,7 @@ class State(StrEnum):
     PREPARING = "Preparing"
     TRAINING = "Training"
     CONSOLIDATING = "Consolidating"
+    COPYING = "Copying"
     EVALUATING = "Evaluating"
     HELD = "Held"
     PASSED = "Passed"
@@ -64,12 +65,14 @@ _RUNNING: Final = {
     StageName.PREPARE: State.PREPARING,
     StageName.TRAIN: State.TRAINING,
     StageName.CONSOLIDATE: State.CONSOLIDATING,
+    StageName.COPY: State.COPYING,
     StageName.EVALUATE: State.EVALUATING,
 }
 _CONDITION: Final = {
     StageName.PREPARE: "DataPrepared",
     StageName.TRAIN: "Trained",
     StageName.CONSOLIDATE: "Consolidated",
+    StageName.COPY: "Copied",
     StageName.EVALUATE: "Evaluated",
 }
 
@@ -253,7 +256,8 @@ def _suspension(o: Outlook) -> Finding:
 
 
 def _stage_findings(s: JobSnapshot, o: Outlook) -> list[Finding]:
-    return [_stage_finding(s, o, stage) for stage in StageName]
+    copies = s.job.spec.artifacts.copy_to is not None
+    return [_stage_finding(s, o, stage) for stage in StageName if copies or stage is not StageName.COPY]
 
 
 def _stage_finding(s: JobSnapshot, o: Outlook, stage: StageName) -> Finding:

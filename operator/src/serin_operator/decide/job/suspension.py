@@ -14,6 +14,7 @@ _GOES_ON = {
     StageName.TRAIN: "training goes on from its newest checkpoint",
     StageName.PREPARE: "Prepare runs again",
     StageName.CONSOLIDATE: "Consolidate runs again",
+    StageName.COPY: "Copy runs again, and leaves out what lies there already",
     StageName.EVALUATE: "Evaluate runs again",
 }
 

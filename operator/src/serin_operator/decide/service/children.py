@@ -59,7 +59,7 @@ def _rescaled(s: ServiceSnapshot, plan: Plan) -> list[Action]:
 
 def _serving(s: ServiceSnapshot, plan: Plan, revision: ModelRevision) -> Serving:
     pods = resting.replicas(s, plan, revision.metadata.name)
-    return Serving(s.service, revision, s.settings.image, s.settings.pull_policy, pods)
+    return Serving(s.service, revision, s.settings.image, s.settings.pull_policy, pods, s.settings.fetcher)
 
 
 def _as_wished(child: Child | None, manifest: Manifest) -> bool:

@@ -203,6 +203,7 @@ class ServingSettings:
     pull_policy: str
     scale_down_delay: timedelta
     sources: tuple[str, ...] = ()  # metric sources that SLOs may name
+    fetcher: str = ""  # the image that fetches weights
 
 
 @dataclass(frozen=True, slots=True)
