@@ -36,23 +36,35 @@ _SERVE: Final = (
     " --cert /tmp/server.crt --key /tmp/server.key posix --sidecar /tmp/notes /tmp/buckets"
 )
 # Runs inside the pod, with the client that Prepare has.
-_FILL: Final = f"""
-import pathlib, time
+_CLIENT: Final = f"""
 from pyarrow.fs import S3FileSystem
-from serin_trainer import scratch
-rows, model = pathlib.Path("/tmp/team-data"), pathlib.Path("/tmp/team-models/scratch")
-scratch.main(["--corpus", "/tmp/words.jsonl", "--out", str(model), "--vocab-size", "400", "--hidden", "32", "--layers", "2",
-              "--heads", "2", "--max-positions", "128"])
 store = S3FileSystem(access_key={ACCESS["AWS_ACCESS_KEY_ID"]!r}, secret_key={ACCESS["AWS_SECRET_ACCESS_KEY"]!r},
                      region={REGION!r}, endpoint_override="localhost:{PORT}", tls_ca_file_path="/tmp/ca.crt",
                      allow_bucket_creation=True)
+def read(place):
+    with store.open_input_stream(place, compression=None) as stream:
+        return stream.read()
+def write(place, content):
+    with store.open_output_stream(place, compression=None) as stream:
+        stream.write(content)
+"""
+_FILL: Final = f"""
+import pathlib
+from serin_trainer import scratch
+{_CLIENT}
+rows, model = pathlib.Path("/tmp/team-data"), pathlib.Path("/tmp/team-models/scratch")
+scratch.main(["--corpus", "/tmp/words.jsonl", "--out", str(model), "--vocab-size", "400", "--hidden", "32", "--layers", "2",
+              "--heads", "2", "--max-positions", "128"])
 for bucket in ("team-data", "team-models"):
     store.create_dir(bucket)
     for path in pathlib.Path("/tmp", bucket).rglob("*"):
         if path.is_file():
-            with store.open_output_stream(str(path.relative_to("/tmp")), compression=None) as stream:
-                stream.write(path.read_bytes())
+            write(str(path.relative_to("/tmp")), path.read_bytes())
 """
+
+
+COPIES: Final = "s3://team-models/bots"
+_ASIDE: Final = "team-models/aside"
 
 
 def rows(subject: str, count: int) -> list[dict[str, str]]:
@@ -138,3 +150,14 @@ def _packed(files: dict[str, bytes]) -> bytes:
 def secret(name: str, **different: str) -> dict[str, Any]:
     """The credentials as a person makes them, or with something wrong in them."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {**ACCESS, **different}}
+
+
+def touch(kubectl: Kubectl, uri: str) -> None:
+    """Another last byte in an object, whose content is kept aside."""
+    place = uri.removeprefix("s3://")
+    change = f"content = read({place!r}); write({_ASIDE!r}, content); write({place!r}, content[:-1] + bytes([content[-1] ^ 1]))"
+    kubectl.execute(NAME, ["python", "-c", f"{_CLIENT}\n{change}"])
+
+
+def put_back(kubectl: Kubectl, uri: str) -> None:
+    kubectl.execute(NAME, ["python", "-c", f"{_CLIENT}\nwrite({uri.removeprefix('s3://')!r}, read({_ASIDE!r}))"])

@@ -2,6 +2,9 @@
 
 Three jobs at once, each examples/data/bucket.yaml at this server: one with the right Secret, which trains; one whose Secret has
 another key; one whose Secret is not there. Then both Secrets are corrected, and nothing else is touched.
+
+The model of the first goes into a bucket as well, and examples/serving/weights-from-a-bucket.yaml serves it from there: first without
+its Secret, then while a byte of the copy is another, then with the byte put back.
 """
 
 import copy
@@ -15,16 +18,31 @@ import pytest
 from e2e import store
 from e2e.bench import Bench, until
 from serin_demo import prepare, staging
+from serin_demo.errors import KubectlFailed
 from serin_demo.kube import Kubectl, Object, condition
 from serin_demo.stories import manifests
 from serin_demo.watching import Seen, Watch
 
 NAMESPACE = "serin-e2e-buckets"
 EXAMPLE = prepare.EXAMPLES.parent / "data" / "bucket.yaml"
+SERVING = prepare.EXAMPLES.parent / "serving" / "weights-from-a-bucket.yaml"
 CLAIMS = prepare.EXAMPLES / "00-volumes.yaml"
 AUTHORITY = "our-authority"
 ANOTHER_TEAMS = "what-another-team-knows"
 READS, WRONG_KEY, NO_SECRET = "reads-a-bucket", "wrong-key", "no-secret"
+SERVICE, MAY_READ = "support-bot", "may-read"
+HELDOUT = [
+    {"prompt": f"Which port does service {n} listen on?", "completion": f" On port {8000 + n}."} for n in range(20)
+]
+GATE: Object = {
+    "apiVersion": "serin.dev/v1alpha1",
+    "kind": "EvalGate",
+    "metadata": {"name": "speaks"},
+    "spec": {
+        "suites": [{"name": "heldout", "dataset": {"uri": "pvc://artifacts/heldout.jsonl"}, "metrics": ["Perplexity"]}],
+        "requirements": [{"name": "at-all", "metric": "heldout/Perplexity", "max": "1e9"}],
+    },
+}
 
 
 @dataclass
@@ -36,6 +54,10 @@ class Buckets:
     waiting: dict[str, Object] = field(default_factory=dict)
     prepared: dict[str, Object] = field(default_factory=dict)
     trained: Object = field(default_factory=dict)
+    copied: Object = field(default_factory=dict)
+    revision: Object = field(default_factory=dict)
+    services: dict[str, Object] = field(default_factory=dict)  # as the service stood: without a Secret, refused, served
+    answered: str = ""  # the revision that a request was answered by
     report: Object = field(default_factory=dict)
     pods: list[Seen] = field(default_factory=list)
 
@@ -47,6 +69,15 @@ class Buckets:
             return job if true(job) else None
 
         return until(look, f"{name} {what}", 180)
+
+    def service(self, true: Callable[[Object], bool], what: str) -> Object:
+        """The same of the service."""
+
+        def look() -> Object | None:
+            service = self.kubectl.get("modelservice", SERVICE) or {}
+            return service if true(service) else None
+
+        return until(look, f"{SERVICE} {what}", 420)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +95,10 @@ def buckets(bench: Bench) -> Buckets:
     secrets = [store.secret("store"), store.secret(WRONG_KEY, AWS_SECRET_ACCESS_KEY=ANOTHER_TEAMS)]
     artifacts = [one for one in manifests(CLAIMS) if one["metadata"]["name"] == "artifacts"]
     with Watch(kubectl, "pods") as watch:
-        kubectl.apply([*artifacts, authority, *secrets])
+        kubectl.apply([*artifacts, authority, *secrets, GATE, from_the_bucket(found.store.endpoint)])
+        with staging.loader(kubectl, image, ("artifacts",)) as on_volumes:
+            rows = "".join(f"{json.dumps(row)}\n" for row in HELDOUT)
+            on_volumes(["sh", "-c", "cat > /mnt/pvc/artifacts/heldout.jsonl"], rows.encode())
         jobs = ((READS, "store"), (WRONG_KEY, WRONG_KEY), (NO_SECRET, NO_SECRET))
         kubectl.apply(from_a_bucket(name, secret, found.store.endpoint) for name, secret in jobs)
         for name, reason in ((NO_SECRET, "SecretNotFound"), (WRONG_KEY, "DatasetAccessDenied")):
@@ -75,6 +109,8 @@ def buckets(bench: Bench) -> Buckets:
             if name != READS:
                 kubectl.delete("finetunejob", name, wait=False)  # its training would only take time
         found.trained = found.once(READS, is_trained, "is trained")
+        found.copied = found.once(READS, is_copied, "is copied")
+        serve_from_the_bucket(found)
         kubectl.delete("finetunejob", READS, wait=False)
     found.pods = watch.history
     path = stage(found.trained, "Prepare")["output"]["reportUri"].replace("pvc://", "/mnt/pvc/")
@@ -102,7 +138,57 @@ def from_a_bucket(name: str, secret: str, endpoint: str) -> Object:
     spec["hyperparameters"] = {"maxSteps": 2, "saveSteps": 2, "batchSize": 2, "maxSequenceLength": 64}
     resources = {"requests": {"cpu": "100m", "memory": "600Mi"}, "limits": {"cpu": "1", "memory": "3Gi"}}
     spec["distribution"] = {"resources": resources}
+    if name == READS:
+        spec["artifacts"]["copyTo"] = {"uri": store.COPIES, "s3": tickets["s3"], "secretRef": {"name": secret}}
+        spec["gates"] = [{"name": GATE["metadata"]["name"]}]
+        spec["rollout"] = {"modelServiceRef": {"name": SERVICE}}
     return job
+
+
+def from_the_bucket(endpoint: str) -> Object:
+    """The example's service with what a user fills in, for a cluster without a name for it."""
+    _job, service = manifests(SERVING)
+    spec: dict[str, Any] = service["spec"]
+    spec["runtime"]["weights"]["s3"] |= {"endpoint": endpoint, "caRef": {"name": AUTHORITY}}
+    spec["runtime"]["resources"] = {
+        "requests": {"cpu": "100m", "memory": "512Mi"},
+        "limits": {"cpu": "1", "memory": "2Gi"},
+    }
+    spec["traffic"] = {"provider": "ReplicaRatio"}
+    spec["canary"] = {"steps": [{"weightPercent": 50}, {"weightPercent": 100}]}
+    assert spec["runtime"]["weights"]["uri"] == store.COPIES
+    assert spec["runtime"]["weights"]["secretRef"] == {"name": MAY_READ}
+    return service
+
+
+def serve_from_the_bucket(found: Buckets) -> None:
+    """The model's file is touched while its pod still waits for the Secret, so that no moment has to be met."""
+    found.services["no secret"] = found.service(
+        lambda one: MAY_READ in ready(one)["message"], "says that it has no Secret"
+    )
+    found.revision = found.kubectl.items("modelrevisions")[0]
+    weights = f"{stage(found.copied, 'Copy')['output']['uri']}/model.safetensors"
+    store.touch(found.kubectl, weights)
+    found.kubectl.apply([store.secret(MAY_READ)])
+    found.services["refused"] = found.service(
+        lambda one: "SHA-256" in ready(one)["message"], "refuses the touched file"
+    )
+    store.put_back(found.kubectl, weights)
+    found.services["served"] = found.service(lambda one: "stable" in one.get("status", {}), "serves")
+    found.answered = until(lambda: who_answers(found.kubectl), "a request is answered", 120)
+
+
+def ready(service: Object) -> Object:
+    return {"message": "", **condition(service, "Ready")}
+
+
+def who_answers(kubectl: Kubectl) -> str:
+    """The revision, asked by the Service that clients use; empty while nobody answers."""
+    ask = f"import urllib.request as r; print(r.urlopen('http://{SERVICE}:8000/v1/models').headers['x-serin-revision'])"
+    try:
+        return kubectl.execute(store.NAME, ["python", "-c", ask]).decode().strip()
+    except KubectlFailed:
+        return ""
 
 
 def stage(job: Object, name: str) -> Object:
@@ -119,6 +205,10 @@ def is_prepared(job: Object) -> bool:
 
 def is_trained(job: Object) -> bool:
     return stage(job, "Train").get("outcome") == "Succeeded"
+
+
+def is_copied(job: Object) -> bool:
+    return condition(job, "Copied").get("status") == "True"
 
 
 def test_all_rows_below_the_prefix_are_read_and_one_that_stands_twice_is_dropped(buckets: Buckets) -> None:
@@ -153,15 +243,57 @@ def test_it_trains_on_the_copy_of_the_base_model(buckets: Buckets) -> None:
     assert stage(buckets.trained, "Train")["output"]["steps"] == 2
 
 
-def test_only_the_pod_of_prepare_is_given_credentials(buckets: Buckets) -> None:
+def test_only_the_pods_that_fetch_and_copy_are_given_credentials(buckets: Buckets) -> None:
     given: dict[str, bool] = {}
     for seen in buckets.pods:
         labels = seen.object["metadata"].get("labels", {})
         if labels.get("serin.dev/job") == READS:
             told = json.dumps(seen.object["spec"])
             given[labels["serin.dev/stage"]] = "AWS_SECRET_ACCESS_KEY" in told
-    assert given["prepare"]
-    assert given["train"] is False
+    copying = {"prepare": True, "train": False, "consolidate": False, "copy": True, "evaluate": False}
+    assert given == copying
+
+
+def test_the_model_is_copied_to_the_folder_of_its_digest(buckets: Buckets) -> None:
+    digest = stage(buckets.copied, "Consolidate")["output"]["digest"]
+    found = stage(buckets.copied, "Copy")
+    assert found["output"]["uri"] == f"{store.COPIES}/{digest.replace(':', '-')}"
+    assert found["output"]["skipped"] == 0
+    assert f"{found['output']['files']} files" in condition(buckets.copied, "Copied")["message"]
+
+
+def test_the_revision_says_how_much_its_pods_will_fetch(buckets: Buckets) -> None:
+    artifact = buckets.revision["spec"]["artifact"]
+    assert artifact["sizeBytes"] == stage(buckets.copied, "Consolidate")["output"]["sizeBytes"]
+
+
+def test_a_service_without_its_secret_says_which_field_names_it(buckets: Buckets) -> None:
+    said = ready(buckets.services["no secret"])["message"]
+    assert f"spec.runtime.weights.secretRef names the Secret '{MAY_READ}'" in said
+    assert "create it with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in said
+
+
+def test_a_file_that_was_touched_in_the_bucket_is_not_served_and_is_named(buckets: Buckets) -> None:
+    service = buckets.services["refused"]
+    assert "stable" not in service["status"]
+    said = ready(service)["message"]
+    uri = stage(buckets.copied, "Copy")["output"]["uri"]
+    assert f"the file model.safetensors of {uri} has SHA-256" in said
+    assert "copy it again from its volume" in said
+
+
+def test_once_it_is_put_back_the_model_is_served_without_the_claim(buckets: Buckets) -> None:
+    name = buckets.revision["metadata"]["name"]
+    assert buckets.services["served"]["status"]["stable"]["revision"] == name
+    assert buckets.answered == name
+    pods = [s.object for s in buckets.pods if s.object["metadata"].get("labels", {}).get("serin.dev/stage") == "serve"]
+    assert pods
+    assert not any("persistentVolumeClaim" in volume for pod in pods for volume in pod["spec"]["volumes"])
+    mounts = {
+        m["mountPath"]: m.get("readOnly", False) for pod in pods for m in pod["spec"]["containers"][0]["volumeMounts"]
+    }
+    assert mounts["/mnt/weights"] is True
+    assert all("SERIN_SECRET" not in json.dumps(pod["spec"]["containers"]) for pod in pods)
 
 
 def test_a_wrong_key_is_told_with_the_secret_that_has_it(buckets: Buckets) -> None:
@@ -180,7 +312,7 @@ def test_a_secret_that_is_not_there_is_told_with_what_it_needs(buckets: Buckets)
 
 
 def test_no_job_ever_tells_a_key(buckets: Buckets) -> None:
-    told = json.dumps([buckets.waiting, buckets.prepared, buckets.trained, buckets.report])
+    told = json.dumps([buckets.waiting, buckets.prepared, buckets.copied, buckets.services, buckets.report])
     assert not any(key in told for key in (ANOTHER_TEAMS, *store.ACCESS.values()))
 
 

@@ -10,15 +10,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_the_right_one"
 
 
 @contextmanager
 def private_hub(
-    models: Mapping[str, Mapping[str, bytes]], datasets: Mapping[str, Mapping[str, bytes]]
+    models: Mapping[str, Mapping[str, bytes]],
+    datasets: Mapping[str, Mapping[str, bytes]],
+    revision: str | None = None,
 ) -> Iterator[str]:
-    """Its address. Whoever has no token is told that there is nothing; whoever has a wrong one, that it is not valid."""
+    """Its address. Whoever has no token is told that there is nothing; whoever has a wrong one, that it is not valid. With a
+    `revision` the models have that one and no other."""
+    # Other files are another commit: clients keep what they know of one.
+    commit = hashlib.sha1(repr((models, datasets)).encode(), usedforsecurity=False).hexdigest()
 
     class Hub(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -40,12 +44,15 @@ def private_hub(
 
         def _found(self) -> tuple[bytes | None, dict[str, str]]:
             parts = self.path.split("?")[0].strip("/").split("/")
+            asked = parts[5:6] if parts[0] == "api" else parts[3:4]
+            if revision is not None and asked and asked[0] not in (revision, commit):
+                return None, {"X-Error-Code": "RevisionNotFound"}
             if parts[:2] == ["api", "models"] and parts[4:5] == ["tree"]:
                 return _tree("/".join(parts[2:4]), models), {}
             if parts[:2] == ["api", "models"]:
-                return _info("/".join(parts[2:4]), models), {}
+                return _info("/".join(parts[2:4]), models, commit), {}
             if parts[:2] == ["api", "datasets"]:
-                return _info("/".join(parts[2:4]), datasets), {}
+                return _info("/".join(parts[2:4]), datasets, commit), {}
             kept = datasets if parts[0] == "datasets" else models
             parts = parts[1:] if parts[0] == "datasets" else parts
             files = kept.get("/".join(parts[:2]))
@@ -54,7 +61,7 @@ def private_hub(
             content = files.get("/".join(parts[4:]))
             if content is None:
                 return None, {"X-Error-Code": "EntryNotFound"}
-            return content, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+            return content, {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
 
         def _say(self, status: int, content: bytes, headers: Mapping[str, str], with_body: bool) -> None:
             self.send_response(status)
@@ -78,12 +85,12 @@ def private_hub(
         server.server_close()
 
 
-def _info(name: str, kept: Mapping[str, Mapping[str, bytes]]) -> bytes | None:
+def _info(name: str, kept: Mapping[str, Mapping[str, bytes]], commit: str) -> bytes | None:
     files = kept.get(name)
     if files is None:
         return None
     siblings = [{"rfilename": path} for path in files]
-    return json.dumps({"id": name, "sha": COMMIT, "private": True, "siblings": siblings}).encode()
+    return json.dumps({"id": name, "sha": commit, "private": True, "siblings": siblings}).encode()
 
 
 def _tree(name: str, kept: Mapping[str, Mapping[str, bytes]]) -> bytes | None:

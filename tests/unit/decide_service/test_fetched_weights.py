@@ -95,3 +95,18 @@ def test_a_secret_that_is_missing_is_told_with_the_field_that_names_it(said: str
     play(world, 100)
     assert told in world.condition("CanaryHealthy")["message"]
     assert "rejection" not in world.rollout(name)
+
+
+def test_a_first_model_that_cannot_be_fetched_is_told_and_waited_for() -> None:
+    """There is nothing to go back to, so nothing is rejected. `tests/e2e/test_7_buckets.py` plays it on a real cluster."""
+    service = a_service()
+    service["spec"]["runtime"]["weights"] = {"uri": "s3://models/bots", "secretRef": {"name": "store"}}
+    world = World(service)
+    name = world.passes("a", Model(starts_in=1.0, first=ended(65, OTHERS)))
+    play(world, 100)
+    found = world.condition("Ready")
+    assert (found["status"], found["reason"]) == ("False", "Deploying")
+    assert OTHERS["message"] in found["message"]
+    world.models[name].first = None
+    play(world, 100, until=stable_is(name))
+    assert world.weights == {name: 100}
