@@ -279,7 +279,7 @@ def test_a_file_that_was_touched_in_the_bucket_is_not_served_and_is_named(bucket
     said = ready(service)["message"]
     uri = stage(buckets.copied, "Copy")["output"]["uri"]
     assert f"the file model.safetensors of {uri} has SHA-256" in said
-    assert "copy it again from its volume" in said
+    assert "deleted and applied anew" in said
 
 
 def test_once_it_is_put_back_the_model_is_served_without_the_claim(buckets: Buckets) -> None:

@@ -26,7 +26,7 @@ from .manifest import FileEntry
 from .uris import fetch_from_hub, hub_repository
 
 FIELD = "spec.runtime.weights"
-_ADVICE = "the copy is not the model that was evaluated: copy it again from its volume"
+_ADVICE = "put the model's own files back: a job with artifacts.copyTo does so when it is deleted and applied anew"
 Bring = Callable[[Path, list[str]], None]
 
 
