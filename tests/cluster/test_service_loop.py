@@ -77,8 +77,9 @@ class Service:
     def apply(self, manifest: Json) -> str:
         return self._server.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
-    def passes(self, letter: str) -> None:
+    def passes(self, letter: str, **artifact: Any) -> None:
         revision = a_revision(letter, datetime.now(UTC))
+        revision["spec"]["artifact"] |= artifact
         status = {"status": revision.pop("status")}
         revision["metadata"]["namespace"] = self.namespace
         for field in ("uid", "creationTimestamp"):
@@ -204,6 +205,26 @@ def test_a_serving_pod_passes_pod_security_restricted(service: Service, promethe
     service.passes("a")
     service.until(lambda: service.serves(A))
     assert service.names("pods")
+
+
+def test_pods_that_fetch_their_weights_are_as_restricted_and_are_not_written_again(
+    service: Service, prometheus: PlayedPrometheus
+) -> None:
+    """The apiserver has words of its own for sizes: 1 GiB of a disk is no edit of 1024 MiB."""
+    service.kubectl("label", "namespace", service.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    store = {"endpoint": "https://minio:9000", "caRef": {"name": "ours"}}
+    weights: Json = {"uri": "s3://models/bots", "secretRef": {"name": "store"}, "s3": store}
+    patch = json.dumps({"spec": {"runtime": {"weights": weights}}})
+    service.kubectl("patch", "modelservice", "bot", "--type=merge", "-p", patch)
+    service.passes("a", sizeBytes=960 * 2**20)
+    service.until(lambda: service.serves(A))
+    assert service.names("pods")
+    pod = service.get("deployment", A)["spec"]["template"]["spec"]
+    assert pod["initContainers"][0]["resources"]["requests"]["ephemeral-storage"] == "1Gi"
+    for number in range(3):  # wakes the loop without changing anything it cares for
+        service.kubectl("label", "modelservice", "bot", f"look={number}", "--overwrite")
+        time.sleep(0.5)
+    assert service.get("deployment", A)["metadata"]["generation"] == 1
 
 
 # --- a route of the user's ------------------------------------------------------------------------------------------
