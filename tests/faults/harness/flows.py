@@ -325,6 +325,16 @@ def rollback_in_bake(w: World) -> None:
     w.measures(B, BAD)
 
 
+def rollback_in_bake_stopped(w: World) -> None:
+    """The same with nobody kept ready to go back to: the previous revision is started, and gets the traffic once it answers."""
+    with_stable(w, steps=[{"weightPercent": 100, "holdSeconds": 1}], bakeSeconds=600, previousRevision="Stopped")
+    w.measures(B, GOOD)
+    w.begin()
+    w.apply(passed_revision("b"))
+    w.until(lambda: w.get(DEPLOYMENT, A).get("spec", {}).get("replicas") == 0, "the previous revision is stopped")
+    w.measures(B, BAD)
+
+
 TESTERS: Json = {"headers": [{"name": "X-Tester", "value": "yes"}], "cookies": [{"name": "preview", "value": "on"}]}
 
 
@@ -588,6 +598,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow("rollback-in-step", rollback_in_step, b_is_rolled_back),
     Flow("pods-lost-in-step", pods_lost_in_step, b_is_promoted),
     Flow("rollback-in-bake", rollback_in_bake, b_is_rolled_back),
+    Flow("rollback-in-bake-stopped", rollback_in_bake_stopped, b_is_rolled_back),
     Flow("copies-then-approval", copies_then_approval, b_is_promoted),
     Flow("rejected-under-copies", rejected_under_copies, nobody_meets_b),
     Flow("approval-by-name", approval_by_name, b_is_promoted),

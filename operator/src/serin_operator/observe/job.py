@@ -43,13 +43,12 @@ async def observe_job(
         return None
     job = FineTuneJob.model_validate(found)
     selector = f"{names.JOB}={name},{names.MANAGED_BY}={names.MANAGER}"
-    gates, policies, service, revisions, jobs, pods = await asyncio.gather(
+    gates, policies, service, revisions, (jobs, pods) = await asyncio.gather(
         _gates(cluster, job),
         policies_of(cluster, namespace, now),
         _service(cluster, job),
         _revisions(cluster, job),
-        cluster.list(kinds.JOB, namespace, selector),
-        cluster.list(kinds.POD, namespace, selector),
+        jobs_and_their_pods(cluster, namespace, selector),
     )
     stage_runs = runs(jobs, pods, job.metadata.uid)
     claims, progress, measuring, admission, recipe = await asyncio.gather(
@@ -76,6 +75,13 @@ async def observe_job(
         progress=progress,
         measuring=measuring,
     )
+
+
+async def jobs_and_their_pods(cluster: Cluster, namespace: str, selector: str) -> tuple[list[Json], list[Json]]:
+    """Pods after Jobs, never beside them: a Job that has ended is then never seen with pods of before its end, which know
+    nothing of what came of it. An apiserver that answers late or tells one to ask again may put seconds between the two."""
+    jobs = await cluster.list(kinds.JOB, namespace, selector)
+    return jobs, await cluster.list(kinds.POD, namespace, selector)
 
 
 def _configured(settings: Settings) -> Configured:
