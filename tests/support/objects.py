@@ -577,6 +577,7 @@ FULL: dict[str, Json] = {
                 "maxDurationSeconds": 172800,
                 "whenOverdue": "RollBack",
                 "bakeSeconds": 86400,
+                "previousRevision": "Stopped",
             },
             "revisionHistoryLimit": 5,
         },

@@ -54,7 +54,7 @@ class AnyOrderByPods(Healing):
         for name in self.world.revisions():
             self.world.touch("ModelRevision", name, lambda status: status["gate"].update(policies=found))
 
-    @rule(seconds=st.integers(1, 4))
+    @rule(seconds=st.integers(3, 8))
     def who_is_on_trial_turns_bad(self, seconds: int) -> None:
         self.time_passes_until_somebody_has_got_requests_for_some_seconds(0)
         self.prometheus_says_something_else_of_who_is_on_trial("latency", Reading(ReadingKind.VALUE, 126.0))

@@ -15,6 +15,7 @@ from serin_operator.api.v1alpha1 import (
     BlindAction,
     CandidateStatus,
     OverdueAction,
+    PreviousRevision,
     Slo,
     SloCounts,
     SloStatus,
@@ -173,7 +174,9 @@ def way_back_seconds(s: ServiceSnapshot) -> int:
 
 
 def way_back_late(s: ServiceSnapshot) -> bool:
-    """Longer than pods may take."""
+    """Longer than pods may take that had to be started for it."""
+    if s.service.spec.canary.previous_revision is not PreviousRevision.STOPPED:
+        return False
     waited = way_back_seconds(s)
     return waited > 0 and waited >= s.service.spec.canary.progress_deadline_seconds
 
