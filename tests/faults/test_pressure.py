@@ -179,6 +179,10 @@ class SecondWriter:
     def _edit(self, kind: Kind, name: str) -> None:
         self._edits += 1
         change: Json = {"metadata": {"labels": {LABEL: "a"}, "annotations": {NOTE: str(self._edits)}}}
+        if kind is DEPLOYMENT:
+            # An annotation is copied to the ReplicaSet and counts as a new generation. Two a second, and Kubernetes' own
+            # controller gets nowhere: each of its writes is refused, and it waits twice as long before the next.
+            change = {"metadata": {"labels": {LABEL: f"a-{self._edits}"}, "annotations": {NOTE: "a"}}}
         if kind is FINE_TUNE_JOB:  # in no key; always the same, since a changed spec tries once more what has failed
             change["spec"] = {"distribution": {"maxRestarts": 4}}
         if kind is MODEL_SERVICE:
