@@ -102,8 +102,8 @@ class Sweep:
             return self._clean[flow.name]
 
     def story(self, flow: Flow, plan: Plan, patience: float | None = None) -> Future[Told]:
-        """The flow with a plan of its own."""
-        return self._pool.submit(self._teller.tell, flow, plan, patience)
+        """The flow with a plan of its own; it may take its time to end as the clean one does."""
+        return self._pool.submit(self._teller.tell, flow, plan, patience, self.clean(flow).result)
 
     def of(self, flow: Flow, chosen: Choose, plan: Callable[[Point], Plan]) -> Swept:
         """The clean run of a flow, then its chosen points; returns at once."""
