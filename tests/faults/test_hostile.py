@@ -14,6 +14,7 @@ import pytest
 from faults.harness import report
 from faults.harness.actors import Actors, Ending, succeeded
 from faults.harness.flows import GOOD, A, claims, job, serves, service, state
+from faults.harness.options import Options
 from faults.harness.plane import USER, Plane
 from faults.harness.world import World, passed_revision
 from faults.prometheus import slow, value
@@ -250,7 +251,7 @@ def waits(w: World, count: int, prefix: str) -> list[float]:
 HOSTILE_SERVICES, NEIGHBOURS = 12, 30
 
 
-def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World) -> None:
+def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World, options: Options) -> None:
     """More services than there used to be workers, each in a canary with SLOs that take as long as they may."""
     w = world
     before = waits(w, NEIGHBOURS, "before")
@@ -276,7 +277,8 @@ def test_a_tenant_whose_queries_hang_keeps_nobody_waiting(world: World) -> None:
     # Nobody waits for somebody else's query (half of them waited for 4.8 s once). That hundreds of them begin at once costs
     # seconds of a processor that other tests use as well, so a few neighbours may meet that moment.
     # By the median: the slowest of thirty says how full the machine is. None waits until several hanging looks are over.
-    slower = median > 2 * before[len(before) // 2] + 1.0 or worst > 5 * SLOWEST_LOOK
+    room = 1.0 if options.full else 3.0  # in all tests other processes are busier; the fault was 4.8 s
+    slower = median > 2 * before[len(before) // 2] + room or worst > 5 * SLOWEST_LOOK
     report.record("R22: neighbours of services whose queries hang", NEIGHBOURS, int(slower), worst)
     assert not slower, f"{before} against {during}"
 
