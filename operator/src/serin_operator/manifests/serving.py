@@ -183,17 +183,15 @@ def _pod_spec(wish: Serving) -> dict[str, Any]:
     runtime = wish.service.spec.runtime
     scratch, scratch_mounts = pods.scratch_volumes()
     config, config_mount = pods.config_volume(wish.name)
-    brought = _from_claims(wish, [config_mount, *scratch_mounts])
-    if runtime.weights is not None:
-        brought = _fetched(wish, runtime.weights, [config_mount, *scratch_mounts])
+    mounts = [config_mount, *scratch_mounts]
+    brought = _from_claims(wish, mounts) if runtime.weights is None else _fetched(wish, runtime.weights, mounts)
     ours = Named(wish.image, wish.pull_policy)
-    mounts = [config_mount, *scratch_mounts, *brought.mounts]
     spec = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pods.POD_SECURITY,
         "terminationGracePeriodSeconds": DRAIN_SECONDS + GRACE_SECONDS,
-        "containers": [server(runtime, brought.path, wish.service.metadata.name, ours, mounts)],
+        "containers": [server(runtime, brought.path, wish.service.metadata.name, ours, [*mounts, *brought.mounts])],
         "volumes": [config, *scratch, *brought.volumes],
     }
     return {"initContainers": list(brought.first), **spec} if brought.first else spec

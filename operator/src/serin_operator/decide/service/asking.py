@@ -1,4 +1,4 @@
-"""Questions for raw samples of both arms' counters, as comparisons and experiments put them."""
+"""Questions for raw samples of counters, as comparisons, experiments and the rule for most requests put them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
